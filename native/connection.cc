@@ -1,0 +1,398 @@
+// Connections and their share of the thread pool: see connection.h.
+#include "connection.h"
+
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <iterator>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace footage {
+namespace {
+
+constexpr uint64_t kJobBytes = 16 << 20;    // per job: bounds how long a session holds a thread
+constexpr uint64_t kLoopBytes = 512 << 10;  // per wake-up on the loop: bounds how long it is held up
+
+int SocketError(int fd) {
+  int error = 0;
+  socklen_t length = sizeof error;
+  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return errno;
+  return error == 0 ? ECONNRESET : error;
+}
+
+}  // namespace
+
+// A run of pieces on its way through the thread pool. Owned by its request; keeps the connection alive.
+struct Connection::Job {
+  Job(RefPtr<Connection> owner, int socket_fd, uint64_t on_device, std::deque<Piece>&& run)
+      : connection(std::move(owner)), socket(socket_fd), device(on_device), pieces(std::move(run)) {
+    request.data = this;
+  }
+
+  uv_work_t request{};
+  const RefPtr<Connection> connection;
+  // Input of the worker
+  const int socket;
+  const uint64_t device;
+  const std::atomic<int>* line = nullptr;
+  std::deque<Piece> pieces;
+  const JobInFlight counted;
+  // Shared while it runs
+  std::atomic<bool> stop{false};
+  std::atomic<uint64_t> progress{0};
+  // Output
+  SendResult result{};
+};
+
+// ---- SendPool
+
+SendPool::SendPool(uv_loop_t* loop)
+    : loop_(loop),
+      slots_(std::max(1, ThreadPoolSize() - 1)),
+      slots_per_device_(std::max(1, (slots_ + 1) / 2)) {}
+
+bool SendPool::HasSlot(uint64_t device) const {
+  const auto used = used_by_device_.find(device);
+  return used_ < slots_ && (used == used_by_device_.end() || used->second < slots_per_device_);
+}
+
+bool SendPool::TakeSlot(Connection* connection, uint64_t device) {
+  if (!HasSlot(device)) {
+    line_.push_back({connection, device});
+    line_length_.store(static_cast<int>(line_.size()), std::memory_order_relaxed);
+    return false;
+  }
+  CountSlot(device);
+  return true;
+}
+
+void SendPool::CountSlot(uint64_t device) {
+  ++used_;
+  ++used_by_device_[device];
+}
+
+void SendPool::LeaveLine(Connection* connection) {
+  std::erase_if(line_, [connection](const Waiting& waiting) { return waiting.connection == connection; });
+  line_length_.store(static_cast<int>(line_.size()), std::memory_order_relaxed);
+}
+
+void SendPool::ReturnSlot(uint64_t device) {
+  --used_;
+  const auto used = used_by_device_.find(device);
+  if (--used->second == 0) used_by_device_.erase(used);
+  const auto next = std::find_if(line_.begin(), line_.end(),
+                                 [this](const Waiting& waiting) { return HasSlot(waiting.device); });
+  if (next == line_.end()) return;
+  Connection* const connection = next->connection;
+  CountSlot(next->device);
+  line_.erase(next);
+  line_length_.store(static_cast<int>(line_.size()), std::memory_order_relaxed);
+  connection->OnSlot();
+}
+
+void SendPool::Remove(Connection* connection) {
+  open_.erase(connection);
+  FinishShutdown();
+}
+
+void SendPool::Shutdown(std::function<void()> done) {
+  const std::vector<Connection*> open(open_.begin(), open_.end());
+  for (Connection* connection : open) connection->Close(true);
+  done_ = std::move(done);
+  FinishShutdown();
+}
+
+void SendPool::FinishShutdown() {
+  if (open_.empty() && done_) std::exchange(done_, nullptr)();
+}
+
+// ---- Connection: what the outside calls
+
+RefPtr<Connection> Connection::Open(SendPool& pool, int fd, Barriers barriers, Listener* listener) {
+  const int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (own < 0) return {};
+  RefPtr<Connection> connection(new Connection(pool, own, barriers, listener));
+  pool.Add(connection.get());
+  return connection;
+}
+
+Connection::~Connection() = default;
+
+SenderState Connection::state() const {
+  if (phase_ == Phase::kClosed) return SenderState::kClosed;
+  const uint64_t bytes = queued();
+  if (bytes >= barriers_.hard) return SenderState::kHardLimit;
+  if (bytes >= barriers_.soft) return SenderState::kSoftLimit;
+  return full_ ? SenderState::kOverloaded : SenderState::kReady;
+}
+
+uint64_t Connection::InFlightProgress() const {
+  return job_ == nullptr ? 0 : job_->progress.load(std::memory_order_relaxed);
+}
+
+uint64_t Connection::fill() const {
+  int in_kernel = 0;
+  if (fd_ < 0 || ioctl(fd_, SIOCOUTQ, &in_kernel) != 0) in_kernel = 0;
+  return queued() + static_cast<uint64_t>(in_kernel);
+}
+
+size_t Connection::SendNow(const uint8_t* data, size_t length) {
+  if (phase_ != Phase::kIdle || !queue_.empty()) return 0;
+  std::deque<Piece> pieces(1);
+  pieces.front().data = data;
+  pieces.front().length = length;
+  const SendResult result = SendPieces(
+      fd_, pieces,
+      {.budget = kLoopBytes, .on_loop = true, .stop = nullptr, .line = nullptr, .progress = nullptr});
+  sent_ += result.sent;
+  full_ = result.outcome == Outcome::kFull;
+  if (result.outcome == Outcome::kFailed) Fail(result.error);
+  return static_cast<size_t>(result.sent);
+}
+
+void Connection::EnqueueBytes(const uint8_t* data, size_t length, std::unique_ptr<Pin> pin) {
+  Piece piece;
+  piece.data = data;
+  piece.length = length;
+  piece.pin = std::move(pin);
+  Push(std::move(piece));
+}
+
+void Connection::EnqueueFile(int fd, uint64_t offset, uint64_t length) {
+  if (Extend(fd, offset, length)) return;
+  Piece piece;
+  const bool same = !queue_.empty() && queue_.back().file && queue_.back().file->IsSameFile(fd);
+  piece.file = same ? queue_.back().file : File::Duplicate(fd);
+  if (!piece.file) {
+    Fail(errno);
+    return;
+  }
+  piece.offset = offset;
+  piece.length = length;
+  Push(std::move(piece));
+}
+
+// A range that continues the last piece makes that one longer.
+bool Connection::Extend(int fd, uint64_t offset, uint64_t length) {
+  if (queue_.empty()) return false;
+  Piece& last = queue_.back();
+  if (!last.file || last.offset + last.length != offset || !last.file->IsSameFile(fd)) return false;
+  last.length += length;
+  queued_ += length;
+  if (queued_ >= barriers_.soft) owes_hint_ = true;
+  if (phase_ == Phase::kIdle && !hinting_) Pump();
+  return true;
+}
+
+void Connection::Push(Piece&& piece) {
+  queued_ += piece.length;
+  queue_.push_back(std::move(piece));
+  if (queued_ >= barriers_.soft) owes_hint_ = true;
+  if (phase_ == Phase::kIdle && !hinting_) Pump();
+}
+
+void Connection::Close(bool abort) {
+  listener_ = nullptr;
+  if (fd_ >= 0 && abort) shutdown(fd_, SHUT_RDWR);
+  EnterClosed();
+}
+
+// ---- Sending
+
+// Gets the front of the queue on its way: bytes, and files that are in memory, on the loop; else by a job.
+void Connection::Pump() {
+  if (queue_.empty() || phase_ != Phase::kIdle) return;
+  const Outcome outcome = SendOnLoop();
+  if (outcome == Outcome::kFailed || queue_.empty()) return;
+  if (outcome == Outcome::kFull) {
+    AwaitRoom();
+  } else {
+    Dispatch();
+  }
+}
+
+// Hands the front of the queue to the thread pool, now or when there is a thread for it.
+void Connection::Dispatch() {
+  phase_ = Phase::kInLine;
+  if (pool_.TakeSlot(this, NextDevice())) StartJob();
+}
+
+// The disk of the first file in the queue; 0 for bytes alone.
+uint64_t Connection::NextDevice() const {
+  for (const Piece& piece : queue_) {
+    if (piece.file) return piece.file->device();
+  }
+  return 0;
+}
+
+Outcome Connection::SendOnLoop() {
+  const SendResult result = SendPieces(
+      fd_, queue_,
+      {.budget = kLoopBytes, .on_loop = true, .stop = nullptr, .line = nullptr, .progress = nullptr});
+  PopSent(result.sent);
+  full_ = result.outcome == Outcome::kFull;
+  if (result.outcome == Outcome::kFailed) Fail(result.error);
+  return result.outcome;
+}
+
+void Connection::PopSent(uint64_t sent) {
+  sent_ += sent;
+  queued_ -= sent;
+  while (!queue_.empty() && queue_.front().length == 0) queue_.pop_front();
+}
+
+void Connection::OnSlot() { StartJob(); }
+
+void Connection::StartJob() {
+  const uint64_t device = NextDevice();
+  auto job = std::make_unique<Job>(RefPtr<Connection>(this), fd_, device, TakeRun(device));
+  job->line = &pool_.line_length();
+  phase_ = Phase::kJob;
+  job_ = job.get();
+  uv_queue_work(pool_.loop(), &job.release()->request, RunJob,
+                JobDone);  // fails only without a work function
+}
+
+// The leading pieces, up to a job's budget, and none of another disk: a slot counts for one.
+std::deque<Piece> Connection::TakeRun(uint64_t device) {
+  std::deque<Piece> run;
+  uint64_t bytes = 0;
+  while (!queue_.empty() && bytes < kJobBytes) {
+    Piece& piece = queue_.front();
+    if (piece.file && piece.file->device() != device) break;
+    bytes += piece.length;
+    run.push_back(std::move(piece));
+    queue_.pop_front();
+  }
+  return run;
+}
+
+void Connection::RunJob(uv_work_t* request) noexcept {
+  Job& job = *static_cast<Job*>(request->data);
+  job.result = SendPieces(job.socket, job.pieces,
+                          {.budget = kJobBytes,
+                           .on_loop = false,
+                           .stop = &job.stop,
+                           .line = job.line,
+                           .progress = &job.progress});
+}
+
+void Connection::JobDone(uv_work_t* request, int) noexcept {
+  const std::unique_ptr<Job> job(static_cast<Job*>(request->data));
+  job->connection->FinishJob(*job);
+}
+
+void Connection::FinishJob(Job& job) {
+  job_ = nullptr;
+  while (!job.pieces.empty() && job.pieces.front().length == 0) job.pieces.pop_front();
+  SendPool& pool = pool_;
+  if (phase_ == Phase::kClosed) {
+    sent_ += job.result.sent;
+    job.pieces.clear();
+    pool.ReturnSlot(job.device);
+    ReleaseDescriptor();
+    return;
+  }
+  queue_.insert(queue_.begin(), std::make_move_iterator(job.pieces.begin()),
+                std::make_move_iterator(job.pieces.end()));
+  PopSent(job.result.sent);
+  phase_ = Phase::kIdle;
+  full_ = job.result.outcome == Outcome::kFull;
+  pool.ReturnSlot(job.device);
+  if (job.result.outcome == Outcome::kFailed) Fail(job.result.error);
+  if (job.result.outcome == Outcome::kFull) AwaitRoom();
+  AfterProgress();
+}
+
+// Hints if one is due, then sends on by a job: what the hint brought leaves together with what was there. Not
+// on the loop, where an eager listener and a fast reader would keep each other going for ever.
+void Connection::AfterProgress() {
+  const bool below_soft = owes_hint_ && queued_ < barriers_.soft;
+  if (listener_ != nullptr && (phase_ == Phase::kClosed || queued_ == 0 || below_soft)) {
+    owes_hint_ = false;
+    hinting_ = true;
+    listener_->OnHint();
+    hinting_ = false;
+  }
+  if (phase_ == Phase::kIdle && !queue_.empty()) Dispatch();
+}
+
+// ---- Waiting for room in the socket
+
+void Connection::AwaitRoom() {
+  if (poll_state_ == PollState::kNone) {
+    const int status = uv_poll_init(pool_.loop(), &poll_, fd_);
+    if (status != 0) {
+      Fail(-status);
+      return;
+    }
+    poll_.data = this;
+    poll_state_ = PollState::kOpen;
+  }
+  phase_ = Phase::kFull;
+  const int status = uv_poll_start(&poll_, UV_WRITABLE, PollDone);
+  if (status != 0) Fail(-status);
+}
+
+void Connection::PollDone(uv_poll_t* handle, int status, int) noexcept {
+  const RefPtr<Connection> self(static_cast<Connection*>(handle->data));
+  self->OnRoom(status);
+}
+
+void Connection::OnRoom(int status) {
+  uv_poll_stop(&poll_);
+  phase_ = Phase::kIdle;
+  // libuv reports EPOLLERR as UV_EBADF; what happened is for the socket to say.
+  if (status != 0) {
+    Fail(status == UV_EBADF ? SocketError(fd_) : -status);
+  } else {
+    full_ = false;
+    Pump();
+  }
+  AfterProgress();
+}
+
+// ---- The end
+
+void Connection::Fail(int error) {
+  if (phase_ == Phase::kClosed) return;
+  error_ = error;
+  EnterClosed();
+}
+
+void Connection::EnterClosed() {
+  if (phase_ == Phase::kClosed) return;
+  const RefPtr<Connection> self(this);
+  if (phase_ == Phase::kInLine) pool_.LeaveLine(this);
+  phase_ = Phase::kClosed;
+  if (job_ != nullptr) job_->stop.store(true, std::memory_order_relaxed);
+  queue_.clear();
+  ReleaseDescriptor();
+}
+
+void Connection::ReleaseDescriptor() {
+  if (job_ != nullptr || fd_ < 0) return;
+  if (poll_state_ == PollState::kOpen) {
+    poll_state_ = PollState::kClosing;
+    until_poll_closed_ = RefPtr<Connection>(this);
+    uv_close(reinterpret_cast<uv_handle_t*>(&poll_), PollClosed);
+  }
+  if (poll_state_ == PollState::kClosing) return;
+  close(std::exchange(fd_, -1));
+  pool_.Remove(this);
+}
+
+void Connection::PollClosed(uv_handle_t* handle) noexcept {
+  const RefPtr<Connection> self = std::move(static_cast<Connection*>(handle->data)->until_poll_closed_);
+  self->poll_state_ = PollState::kNone;
+  self->ReleaseDescriptor();
+}
+
+}  // namespace footage

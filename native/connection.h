@@ -1,0 +1,157 @@
+// One connection we send into, and the environment's list of them with its share of the thread pool.
+// Uses libuv, knows no JS. Everything here is touched by the loop thread only, except where a job says
+// otherwise.
+//
+// Invariants of a Connection:
+//  1. At most one of these is at work on the socket: the loop, one job, or the poll handle (see Phase).
+//  2. Bytes leave in the order in which they were queued: a job takes a run off the front of the queue, and
+//  what it
+//     did not send goes back to the front.
+//  3. The descriptor is closed once the phase is kClosed, no job is in flight and the poll handle is gone, in
+//  that order.
+#pragma once
+
+#include <uv.h>
+
+#include <atomic>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "ref.h"
+#include "send_run.h"
+
+namespace footage {
+
+class Connection;
+
+// Numbers as in SENDER_STATES of src/native-types.ts.
+enum class SenderState { kReady, kOverloaded, kSoftLimit, kHardLimit, kClosed };
+
+// The connections of one environment. Jobs in flight are limited so that one thread of the pool stays free
+// for Node's own file work, and per disk so that a sick one stalls only itself.
+class SendPool {
+ public:
+  explicit SendPool(uv_loop_t* loop);
+
+  [[nodiscard]] uv_loop_t* loop() const { return loop_; }
+  [[nodiscard]] const std::atomic<int>& line_length() const { return line_length_; }
+
+  void Add(Connection* connection) { open_.insert(connection); }
+  void Remove(Connection* connection);
+
+  // A thread for a job on `device`; if none is free now, false, and Connection::OnSlot is called later.
+  [[nodiscard]] bool TakeSlot(Connection* connection, uint64_t device);
+  void LeaveLine(Connection* connection);
+  // Of the same device as TakeSlot; hands the thread to the next in line.
+  void ReturnSlot(uint64_t device);
+
+  // Aborts all connections; calls `done` when no job is in flight and no handle is open any more.
+  void Shutdown(std::function<void()> done);
+
+ private:
+  struct Waiting {
+    Connection* connection;
+    uint64_t device;
+  };
+  [[nodiscard]] bool HasSlot(uint64_t device) const;
+  void CountSlot(uint64_t device);
+  void FinishShutdown();
+
+  uv_loop_t* const loop_;
+  const int slots_;
+  const int slots_per_device_;
+  int used_ = 0;
+  std::unordered_map<uint64_t, int> used_by_device_;
+  std::deque<Waiting> line_;
+  std::atomic<int> line_length_{0};  // read by jobs
+  std::unordered_set<Connection*> open_;
+  std::function<void()> done_;
+};
+
+class Connection final : public RefCounted<Connection> {
+ public:
+  struct Barriers {
+    uint64_t soft;
+    uint64_t hard;
+  };
+
+  // Told on the loop, never from within a call into the connection, that something may have changed.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void OnHint() = 0;
+  };
+
+  // On a duplicate of `fd`. Empty, with errno set, if it cannot be duplicated.
+  [[nodiscard]] static RefPtr<Connection> Open(SendPool& pool, int fd, Barriers barriers, Listener* listener);
+  ~Connection();
+
+  [[nodiscard]] bool Accepts() const { return state() < SenderState::kHardLimit; }
+  // Sends bytes past the queue if that is empty and the socket is free; how many were taken.
+  [[nodiscard]] size_t SendNow(const uint8_t* data, size_t length);
+  void EnqueueBytes(const uint8_t* data, size_t length, std::unique_ptr<Pin> pin);
+  void EnqueueFile(int fd, uint64_t offset, uint64_t length);
+
+  [[nodiscard]] SenderState state() const;
+  [[nodiscard]] uint64_t queued() const {
+    return phase_ == Phase::kClosed ? 0 : queued_ - InFlightProgress();
+  }
+  [[nodiscard]] uint64_t sent() const { return sent_ + InFlightProgress(); }
+  [[nodiscard]] uint64_t fill() const;
+  [[nodiscard]] int error() const { return error_; }
+
+  // See RawSender.close. Forgets the listener.
+  void Close(bool abort);
+  void OnSlot();
+
+ private:
+  enum class Phase { kIdle, kInLine, kJob, kFull, kClosed };
+  struct Job;
+
+  Connection(SendPool& pool, int fd, Barriers barriers, Listener* listener)
+      : pool_(pool), fd_(fd), barriers_(barriers), listener_(listener) {}
+
+  [[nodiscard]] uint64_t InFlightProgress() const;
+  void Push(Piece&& piece);
+  [[nodiscard]] bool Extend(int fd, uint64_t offset, uint64_t length);
+  void Pump();
+  [[nodiscard]] Outcome SendOnLoop();
+  void PopSent(uint64_t sent);
+  void StartJob();
+  [[nodiscard]] std::deque<Piece> TakeRun(uint64_t device);
+  [[nodiscard]] uint64_t NextDevice() const;
+  void Dispatch();
+  void FinishJob(Job& job);
+  void AfterProgress();
+  void AwaitRoom();
+  void OnRoom(int status);
+  void Fail(int error);
+  void EnterClosed();
+  void ReleaseDescriptor();
+  static void RunJob(uv_work_t* request) noexcept;
+  static void JobDone(uv_work_t* request, int status) noexcept;
+  static void PollDone(uv_poll_t* handle, int status, int events) noexcept;
+  static void PollClosed(uv_handle_t* handle) noexcept;
+
+  SendPool& pool_;  // not used once the descriptor is closed
+  int fd_;
+  const Barriers barriers_;
+  Listener* listener_;
+  Phase phase_ = Phase::kIdle;
+  std::deque<Piece> queue_;
+  uint64_t queued_ = 0;     // bytes in queue_ and in job_
+  uint64_t sent_ = 0;       // without those of job_
+  bool full_ = false;       // the last attempt met a full socket
+  bool owes_hint_ = false;  // the soft barrier was reached since the last hint
+  bool hinting_ = false;    // in OnHint: pieces are gathered, to leave in one run
+  int error_ = 0;
+  Job* job_ = nullptr;  // owned by the request in flight
+  enum class PollState { kNone, kOpen, kClosing } poll_state_ = PollState::kNone;
+  uv_poll_t poll_{};
+  RefPtr<Connection> until_poll_closed_;
+};
+
+}  // namespace footage

@@ -1,0 +1,91 @@
+// Sending a run of pieces (bytes and file ranges) into a non-blocking stream socket. Knows neither JS nor the
+// loop: the same function serves the loop (bytes, and files that are in memory) and the jobs on the thread
+// pool.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+
+#include "ref.h"
+
+namespace footage {
+
+// A descriptor of ours, closed with its last user. Loop thread only.
+class File final : public RefCounted<File> {
+ public:
+  // Duplicates `fd`. Empty, with errno set, if that fails.
+  [[nodiscard]] static RefPtr<File> Duplicate(int fd);
+  ~File();
+
+  // Whether `fd` is open on the same file. An inode number cannot be used again while we hold the file.
+  [[nodiscard]] bool IsSameFile(int fd) const;
+  [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] uint64_t device() const { return identity_.device; }
+
+ private:
+  struct Identity {
+    uint64_t device;
+    uint64_t inode;
+  };
+  [[nodiscard]] static bool Identify(int fd, Identity& identity);
+  File(int fd, Identity identity) : fd_(fd), identity_(identity) {}
+
+  const int fd_;
+  const Identity identity_;
+};
+
+// Keeps memory that belongs to somebody else alive. Made and destroyed on the loop thread.
+class Pin {
+ public:
+  virtual ~Pin() = default;
+};
+
+// Bytes in memory (`file` empty), or a range of a file. Sending moves the front forward in place.
+struct Piece {
+  const uint8_t* data = nullptr;
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  RefPtr<File> file;
+  std::unique_ptr<Pin> pin;
+};
+
+enum class Outcome {
+  kSent,    // everything, or the budget is used up
+  kFull,    // the socket takes no more
+  kFile,    // met a file range that would have to be read from the disk, which was not allowed
+  kFailed,  // see error
+};
+
+struct SendLimits {
+  uint64_t budget;                  // bytes
+  bool on_loop;                     // never wait, neither for a disk nor for the socket
+  const std::atomic<bool>* stop;    // may be null; set from the loop thread
+  const std::atomic<int>* line;     // may be null; jobs that wait for a thread: then this one does not linger
+  std::atomic<uint64_t>* progress;  // may be null; bytes sent so far, for the loop thread
+};
+
+struct SendResult {
+  uint64_t sent;
+  Outcome outcome;
+  int error;  // errno; EIO for a file that ended before its range did
+};
+
+// Sends pieces from the front; those sent whole are left in place with length 0.
+[[nodiscard]] SendResult SendPieces(int socket, std::deque<Piece>& pieces, const SendLimits& limits);
+
+// Jobs of this process that are on the thread pool, over all environments. A job lingers on a full socket for
+// a few milliseconds only while at least one thread of the pool is free.
+class JobInFlight {
+ public:
+  JobInFlight();
+  ~JobInFlight();
+};
+
+// Threads of the libuv pool (UV_THREADPOOL_SIZE, default 4).
+[[nodiscard]] int ThreadPoolSize();
+
+}  // namespace footage

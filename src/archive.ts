@@ -1,0 +1,493 @@
+/**
+ * The archive: the composition root that ties recorder, catalog, planner and sender together, and the object that users
+ * of the library hold. It knows its recordings; closing it stops them and waits.
+ */
+import { randomBytes } from 'node:crypto';
+import { access, constants, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import type { Catalog } from './catalog/catalog.ts';
+import { openRow, reconcile, sealedRow, type Unreadable } from './catalog/reconcile.ts';
+import { SqliteCatalog } from './catalog/sqlite-catalog.ts';
+import { type CameraInfo, listCameras, type Timeline, timelineOf } from './catalog/timeline.ts';
+import { lock, tryLock } from './catalog/writer-lock.ts';
+import { FootageError, ioError, systemCode } from './errors.ts';
+import { createHandler, type Handler, type HandlerOptions } from './http/handler.ts';
+import { openMediaFile } from './ingest/media-file.ts';
+import type { Frame, Track } from './media.ts';
+import { native as defaultNative } from './native.ts';
+import type { Native } from './native-types.ts';
+import { Recorder, type RecorderOptions, type RecordingStats, type SegmentSink } from './recorder/recorder.ts';
+import { SegmentCache } from './segment/cache.ts';
+import { syncDirectory } from './segment/disk.ts';
+import { GroupFlusher } from './segment/flusher.ts';
+import { checkCameraName } from './segment/layout.ts';
+import { type Recovery, recoverSegment } from './segment/recover.ts';
+import { type SegmentReport, verifySegment } from './segment/verify.ts';
+import { loadRuns } from './session/load.ts';
+import { type GapPolicy, planMp4 } from './session/plan.ts';
+import type { RateOptions } from './session/rate.ts';
+import { Session } from './session/session.ts';
+import { parseSpan, parseTime, type Time } from './time.ts';
+
+export interface ArchiveOptions {
+  /** Make the folder if it is missing. Default true. */
+  readonly create?: boolean;
+  /** Change nothing on disk, not even the catalog. Default: only where the folder cannot be written. */
+  readonly readOnly?: boolean;
+  /** Limit of each session. Default none. */
+  readonly sessionRate?: RateOptions;
+  /** Addon or twin. Default: what could be loaded. */
+  readonly native?: Native;
+  /** Wall clock, Unix ms. */
+  readonly now?: () => number;
+}
+
+export interface RecordOptions extends RecorderOptions {
+  readonly tracks: readonly Track[];
+  readonly frames: AsyncIterable<Frame>;
+  /** Ends the recording: what was appended is sealed. */
+  readonly signal?: AbortSignal;
+}
+
+export interface SessionRequest {
+  readonly camera: string;
+  readonly start: Time;
+  readonly end?: Time;
+  /** Seconds, instead of `end`. */
+  readonly duration?: number | string;
+  /** What to do where footage is missing. Default `collapse`. */
+  readonly gaps?: GapPolicy;
+}
+
+export interface ImportOptions {
+  /** Wall time of the first presented sample. */
+  readonly start: Time;
+  /** `keep`: import even over footage that exists. Default `refuse`. */
+  readonly overlap?: 'refuse' | 'keep';
+  readonly signal?: AbortSignal;
+  readonly recorder?: RecorderOptions;
+  /** Called as frames are read: media read so far and in all, ms. */
+  readonly onProgress?: (doneMs: number, totalMs: number) => void;
+}
+
+export interface ImportResult {
+  readonly startUtcMs: number;
+  readonly endUtcMs: number;
+  /** Frames per track. */
+  readonly frames: readonly number[];
+  /** Tracks of the file that are neither video nor audio, one line each. */
+  readonly skipped: readonly string[];
+}
+
+export interface RecoveryReport {
+  readonly camera: string;
+  /** Path of the segment below the archive. */
+  readonly path: string;
+  readonly recovery: Recovery;
+}
+
+export interface VerifyReport extends SegmentReport {
+  readonly camera: string;
+  readonly path: string;
+}
+
+/** A recording in progress. */
+export class Recording {
+  readonly camera: string;
+  /** Settles when the recording has ended and everything is sealed; rejects with what ended it too early. */
+  readonly finished: Promise<RecordingStats>;
+  readonly #recorder: Recorder;
+  readonly #stop: AbortController;
+
+  constructor(camera: string, recorder: Recorder, finished: Promise<RecordingStats>, stop: AbortController) {
+    this.camera = camera;
+    this.finished = finished;
+    this.#recorder = recorder;
+    this.#stop = stop;
+    // Whoever awaits `finished` or `stop()` learns of a failure; a recording nobody watches must not end the process.
+    finished.catch(() => undefined);
+  }
+
+  stats(): RecordingStats {
+    return this.#recorder.stats();
+  }
+
+  /** Ends the recording and seals what was appended. */
+  stop(): Promise<RecordingStats> {
+    this.#stop.abort();
+    return this.finished;
+  }
+}
+
+/**
+ * Opens an archive: reads its catalog (or makes it anew from the files), and recovers what a crash left open, except of
+ * cameras that another process is recording.
+ * @throws FootageError E_ARCHIVE_MISSING, E_READ_ONLY, E_NO_SQLITE, E_IO
+ */
+export async function openArchive(path: string, options: ArchiveOptions = {}): Promise<Archive> {
+  const root = resolve(path);
+  await checkFolder(root, options.create ?? true);
+  const readOnly = options.readOnly ?? !(await isWritable(root));
+  const catalog = await openCatalog(root, readOnly);
+  try {
+    const unreadable = await reconcile(root, catalog, options.native ?? defaultNative);
+    const archive = new Archive(root, catalog, readOnly, unreadable, options);
+    if (!readOnly) archive.recovered.push(...(await archive.recover()));
+    return archive;
+  } catch (error) {
+    catalog.close();
+    throw error;
+  }
+}
+
+async function checkFolder(root: string, create: boolean): Promise<void> {
+  if (create) {
+    await mkdir(root, { recursive: true }).catch((error: unknown) => {
+      throw ioError(error, `making the archive ${root}`);
+    });
+  }
+  const found = await stat(root).catch(() => undefined);
+  if (found?.isDirectory() === true) return;
+  throw new FootageError('E_ARCHIVE_MISSING', `There is no archive at ${root}: name the folder of one, or record into it first.`);
+}
+
+async function isWritable(root: string): Promise<boolean> {
+  return access(root, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function openCatalog(root: string, readOnly: boolean): Promise<Catalog> {
+  if (readOnly) return SqliteCatalog.open(':memory:');
+  const path = join(root, 'catalog.db');
+  try {
+    return SqliteCatalog.open(path);
+  } catch (error) {
+    if (!/SQLITE_NOTADB|SQLITE_CORRUPT|not a database|malformed/.test(`${systemCode(error)} ${String(error)}`)) {
+      throw ioError(error, `opening the catalog ${path}`);
+    }
+    // It is a cache: a damaged one is set aside and made anew from the files.
+    const aside = `${path}.damaged-${Date.now()}`;
+    await rename(path, aside);
+    process.emitWarning(`The catalog was damaged and is made anew from the files; the old one is ${aside}.`, {
+      code: 'FOOTAGE_CATALOG_DAMAGED',
+    });
+    return SqliteCatalog.open(path);
+  }
+}
+
+export class Archive {
+  /** Absolute path of the folder. */
+  readonly root: string;
+  readonly readOnly: boolean;
+  /** Files that look like segments but cannot be read; they are never touched. */
+  readonly unreadable: readonly Unreadable[];
+  /** What opening the archive recovered. */
+  readonly recovered: RecoveryReport[] = [];
+  readonly #catalog: Catalog;
+  readonly #native: Native;
+  readonly #flusher: GroupFlusher;
+  readonly #cache: SegmentCache;
+  readonly #now: () => number;
+  readonly #sessionRate: RateOptions;
+  readonly #recordings = new Set<Recording>();
+  #closed: Promise<void> | undefined;
+
+  /** @internal Use `openArchive`. */
+  constructor(root: string, catalog: Catalog, readOnly: boolean, unreadable: readonly Unreadable[], options: ArchiveOptions) {
+    this.root = root;
+    this.readOnly = readOnly;
+    this.unreadable = unreadable;
+    this.#catalog = catalog;
+    this.#native = options.native ?? defaultNative;
+    this.#flusher = new GroupFlusher(this.#native);
+    this.#cache = new SegmentCache(this.#native);
+    this.#now = options.now ?? Date.now;
+    this.#sessionRate = options.sessionRate ?? { bytesPerSecond: 0 };
+  }
+
+  /**
+   * Records frames of a camera until they end, `signal` aborts, or `stop()` is called. Resolves when the camera is ours.
+   * @throws FootageError E_CAMERA_NAME, E_CAMERA_BUSY, E_READ_ONLY, E_TRACK
+   */
+  async record(camera: string, options: RecordOptions): Promise<Recording> {
+    const { tracks, frames, signal, ...recorderOptions } = options;
+    const { recorder, release } = await this.#recorder(camera, tracks, recorderOptions);
+    const stop = new AbortController();
+    const abort = () => stop.abort();
+    signal?.addEventListener('abort', abort, { once: true });
+    if (signal?.aborted === true) abort();
+    const run = async (): Promise<RecordingStats> => {
+      try {
+        await recorder.record(frames, stop.signal);
+        return recorder.stats();
+      } finally {
+        signal?.removeEventListener('abort', abort);
+        release();
+        this.#recordings.delete(recording);
+      }
+    };
+    const recording: Recording = new Recording(camera, recorder, Promise.resolve().then(run), stop);
+    this.#recordings.add(recording);
+    return recording;
+  }
+
+  /** A recorder that holds the camera's writer lock, after recovering what was left of it. */
+  async #recorder(camera: string, tracks: readonly Track[], options: RecorderOptions) {
+    this.#check();
+    checkCameraName(camera);
+    this.#checkWritable();
+    const directory = join(this.root, camera);
+    await mkdir(directory, { recursive: true }).catch((error: unknown) => {
+      throw ioError(error, `making the folder of camera "${camera}"`);
+    });
+    const held = await lock(directory, camera);
+    try {
+      await this.#recoverCamera(camera);
+      const uuid = await cameraUuid(directory, this.root);
+      const sink = this.#sink(camera);
+      const deps = { directory, camera: uuid, native: this.#native, flusher: this.#flusher, sink, now: this.#now };
+      return { recorder: new Recorder(tracks, deps, options), release: () => held.release() };
+    } catch (error) {
+      held.release();
+      throw error;
+    }
+  }
+
+  #sink(camera: string): SegmentSink {
+    // The catalog is a cache: when it fails, recording goes on and the next start reads the files.
+    const guarded = (change: () => void) => {
+      try {
+        change();
+      } catch (error) {
+        process.emitWarning(`The catalog could not be updated: ${String(error)}`, { code: 'FOOTAGE_CATALOG' });
+      }
+    };
+    return {
+      opened: ({ path, head, startUtcMs }) =>
+        guarded(() => this.#catalog.put(openRow(camera, relative(this.root, path), head, startUtcMs))),
+      sealed: ({ path, trailer }) =>
+        guarded(() => this.#catalog.put(sealedRow(camera, relative(this.root, path), trailer))),
+      removed: (id) => guarded(() => this.#catalog.remove(id)),
+    };
+  }
+
+  /**
+   * Imports a media file as if it had been recorded at `start`. A failure leaves nothing behind.
+   * @throws FootageError E_INPUT_*, E_OVERLAP, and those of `record`
+   */
+  async import(camera: string, path: string, options: ImportOptions): Promise<ImportResult> {
+    this.#check();
+    checkCameraName(camera);
+    const startUtcMs = parseTime(options.start, 'start');
+    const file = await openMediaFile(path);
+    try {
+      const endUtcMs = startUtcMs + file.durationMs;
+      this.#checkWritable();
+      if (options.overlap !== 'keep') await this.#refuseOverlap(camera, startUtcMs, endUtcMs);
+      const recorderOptions = { ...options.recorder, startUtcMs };
+      const { recorder, release } = await this.#recorder(camera, file.tracks, recorderOptions);
+      const stop = new AbortController().signal;
+      try {
+        await recorder.record(withProgress(file.frames(options.signal), file.tracks, file.durationMs, options), stop);
+      } catch (error) {
+        await recorder.discard();
+        throw error;
+      } finally {
+        release();
+      }
+      return { startUtcMs, endUtcMs, frames: recorder.stats().appended, skipped: file.skipped };
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #refuseOverlap(camera: string, startUtcMs: number, endUtcMs: number): Promise<void> {
+    const { spans } = await this.timeline(camera, { startUtcMs, endUtcMs }).catch((error: unknown) => {
+      if (error instanceof FootageError && error.code === 'E_CAMERA_UNKNOWN') return { spans: [] };
+      throw error;
+    });
+    const [span] = spans;
+    if (span === undefined) return;
+    const from = new Date(span.startUtcMs).toISOString();
+    const to = new Date(span.endUtcMs).toISOString();
+    throw new FootageError(
+      'E_OVERLAP',
+      `Camera "${camera}" has footage from ${from} to ${to} already: choose another start, or say --overlap keep (overlap: 'keep').`,
+    );
+  }
+
+  /**
+   * Pass 1: plans an answer. Its end is frozen now.
+   * @throws FootageError E_CAMERA_NAME, E_CAMERA_UNKNOWN, E_TIME, E_RANGE_ORDER, E_RANGE_EMPTY, E_GAP, E_CHANGES
+   */
+  async session(request: SessionRequest): Promise<Session> {
+    this.#check();
+    const { camera, gaps = 'collapse' } = request;
+    await this.#checkKnown(camera);
+    const span = parseSpan(request);
+    const runs = await loadRuns(camera, span, { archive: this.root, catalog: this.#catalog, cache: this.#cache });
+    const plan = planMp4(runs, { camera, gaps, ...span });
+    return new Session(plan, {
+      native: this.#native,
+      rate: this.#sessionRate,
+      lease: (id, segments, untilUtcMs) => this.#catalog.lease(id, segments, untilUtcMs),
+      now: this.#now,
+    });
+  }
+
+  /** Segments under lease now: retention must not remove them. */
+  leased(): Set<string> {
+    return this.#catalog.leased(this.#now());
+  }
+
+  async #checkKnown(camera: string): Promise<void> {
+    checkCameraName(camera);
+    await this.#refresh();
+    if (this.#catalog.cameras().includes(camera)) return;
+    throw new FootageError('E_CAMERA_UNKNOWN', `There is no camera "${camera}" in this archive: list the cameras for their names.`);
+  }
+
+  /** A catalog in memory sees what others record only by looking at the files again. */
+  async #refresh(): Promise<void> {
+    if (this.readOnly) await reconcile(this.root, this.#catalog, this.#native);
+  }
+
+  /** All cameras with what is recorded of them. */
+  async cameras(): Promise<CameraInfo[]> {
+    this.#check();
+    await this.#refresh();
+    return listCameras(this.root, this.#catalog, this.#cache);
+  }
+
+  /** Spans of footage and gaps of a camera, within `span` if one is given. */
+  async timeline(camera: string, span?: { readonly startUtcMs: number; readonly endUtcMs: number }): Promise<Timeline> {
+    this.#check();
+    await this.#checkKnown(camera);
+    return timelineOf(this.root, this.#catalog, this.#cache, camera, span);
+  }
+
+  /** A handler for `node:http`, Express and everything that calls `(req, res, next?)`. */
+  handler(options: HandlerOptions = {}): Handler {
+    return createHandler(this, options);
+  }
+
+  /** Seals what crashes left open, except of cameras that are being recorded. */
+  async recover(): Promise<RecoveryReport[]> {
+    this.#check();
+    this.#checkWritable();
+    const reports: RecoveryReport[] = [];
+    for (const camera of new Set(this.#catalog.open().map((row) => row.camera))) {
+      const held = tryLock(join(this.root, camera));
+      if (held === undefined) continue;
+      try {
+        reports.push(...(await this.#recoverCamera(camera)));
+      } finally {
+        held.release();
+      }
+    }
+    return reports;
+  }
+
+  /** The caller holds the camera's writer lock. */
+  async #recoverCamera(camera: string): Promise<RecoveryReport[]> {
+    const reports: RecoveryReport[] = [];
+    for (const row of this.#catalog.open()) {
+      if (row.camera !== camera) continue;
+      const path = join(this.root, row.path);
+      const gone = (await stat(path).catch(() => undefined)) === undefined;
+      const recovery: Recovery = gone
+        ? { outcome: 'empty' }
+        : await recoverSegment(path, { native: this.#native, flusher: this.#flusher });
+      if (recovery.outcome === 'sealed') this.#catalog.put(sealedRow(camera, row.path, recovery.trailer));
+      else this.#catalog.remove(row.id);
+      reports.push({ camera, path: row.path, recovery });
+    }
+    return reports;
+  }
+
+  /** Checks every checksum and every table against the frames, segment by segment. Changes nothing. */
+  async *verify(): AsyncGenerator<VerifyReport, void, undefined> {
+    this.#check();
+    for (const { path, reason } of await reconcile(this.root, this.#catalog, this.#native)) {
+      const camera = relative(this.root, path).split('/')[0] ?? '';
+      const problems = [reason];
+      yield { camera, path: relative(this.root, path), state: 'unreadable', frames: 0, problems, unexplainedBytes: 0 };
+    }
+    for (const row of this.#catalog.all()) {
+      const report = await verifySegment(join(this.root, row.path), this.#native);
+      yield { camera: row.camera, path: row.path, ...report };
+    }
+  }
+
+  /** Number of segments that `verify` will report on, about. */
+  get segmentCount(): number {
+    return this.#catalog.all().length;
+  }
+
+  #check(): void {
+    if (this.#closed !== undefined) throw new FootageError('E_CLOSED', 'The archive is closed: open it again.');
+  }
+
+  #checkWritable(): void {
+    if (!this.readOnly) return;
+    throw new FootageError(
+      'E_READ_ONLY',
+      `The archive ${this.root} cannot be written: give this user write permission, or remount it.`,
+    );
+  }
+
+  /** Stops the recordings, waits until they are sealed, and releases everything. Idempotent. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.allSettled([...this.#recordings].map((recording) => recording.stop()));
+    await this.#cache.close();
+    this.#catalog.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** The camera's UUID, made on its first recording and kept in `CAMERA/.camera`. */
+async function cameraUuid(directory: string, root: string): Promise<string> {
+  const path = join(directory, '.camera');
+  const known = await readFile(path, 'utf8').catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return '';
+    throw ioError(error, `reading ${path}`);
+  });
+  if (/^[0-9a-f]{32}\n$/.test(known)) return known.trim();
+  const uuid = randomBytes(16).toString('hex');
+  try {
+    const file = await open(path, 'w');
+    try {
+      await file.writeFile(`${uuid}\n`);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw ioError(error, `writing ${path}`);
+  }
+  await syncDirectory(directory);
+  await syncDirectory(root);
+  return uuid;
+}
+
+async function* withProgress(
+  frames: AsyncIterable<Frame>,
+  tracks: readonly Track[],
+  totalMs: number,
+  { onProgress }: ImportOptions,
+): AsyncGenerator<Frame, void, undefined> {
+  for await (const frame of frames) {
+    onProgress?.((frame.dts * 1000) / (tracks[frame.track]?.timescale ?? 1), totalMs);
+    yield frame;
+  }
+}

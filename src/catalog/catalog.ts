@@ -1,0 +1,44 @@
+/**
+ * What exists: cameras, segments, leases. The catalog is a cache: the files are the truth, and deleting it loses nothing
+ * (design, "the catalog is a cache"). It stands behind this interface; SQLite is the one implementation.
+ */
+import type { TrackSummary } from '../format/trailer.ts';
+
+export interface SegmentRow {
+  /** UUID, 32 hex digits. */
+  readonly id: string;
+  readonly camera: string;
+  /** Path of the file below the archive's folder. */
+  readonly path: string;
+  readonly run: string;
+  readonly sequence: number;
+  readonly state: 'open' | 'sealed';
+  /** Wall time of the first presented instant, Unix ms. */
+  readonly startUtcMs: number;
+  /** End of the presentation; undefined while the segment is open. */
+  readonly endUtcMs: number | undefined;
+  readonly repairGeneration: number;
+  readonly recovered: boolean;
+  /** Counters per track; empty while the segment is open. */
+  readonly tracks: readonly TrackSummary[];
+}
+
+export interface Catalog {
+  /** Names of the cameras that have segments, sorted. */
+  cameras(): string[];
+  /** Segments that may meet [startUtcMs, endUtcMs), open ones included, by start. */
+  segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[];
+  /** All segments of a run, by sequence number. */
+  run(run: string): SegmentRow[];
+  /** All segments, or those of one camera, by start. */
+  all(camera?: string): SegmentRow[];
+  /** Segments that are not sealed: being recorded, or left over by a crash. */
+  open(): SegmentRow[];
+  put(row: SegmentRow): void;
+  remove(id: string): void;
+  /** Keeps segments from being removed until `untilUtcMs`; the same lease again renews it. */
+  lease(id: string, segments: readonly string[], untilUtcMs: number): void;
+  /** Segments under a lease that has not expired at `nowUtcMs`; expired leases are forgotten. */
+  leased(nowUtcMs: number): Set<string>;
+  close(): void;
+}

@@ -1,0 +1,127 @@
+/**
+ * Holds the catalog against the files, which are the truth: segments that it does not know are read (from trailers,
+ * not frame by frame), rows without a file are dropped. So a deleted or old catalog costs time, never footage.
+ */
+import { readdir } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { ioError, systemCode } from '../errors.ts';
+import type { Head } from '../format/records.ts';
+import type { Trailer } from '../format/trailer.ts';
+import type { Native } from '../native-types.ts';
+import { openIfThere } from '../segment/disk.ts';
+import { indexPathOf, isCameraName, segmentIdOf } from '../segment/layout.ts';
+import { hasSealedPrefix, OpenSegmentReader, readTrailer } from '../segment/reader.ts';
+import { extentOf } from '../segment/summary.ts';
+import type { Catalog, SegmentRow } from './catalog.ts';
+
+/** Files that look like segments but cannot be read as such: reported, never touched. */
+export interface Unreadable {
+  readonly path: string;
+  readonly reason: string;
+}
+
+interface SegmentFile {
+  readonly camera: string;
+  readonly id: string;
+  readonly path: string;
+  readonly hasIndex: boolean;
+}
+
+export async function reconcile(archive: string, catalog: Catalog, native: Native): Promise<Unreadable[]> {
+  const files = await segmentFiles(archive);
+  const known = new Map(catalog.all().map((row) => [row.id, row]));
+  const unreadable: Unreadable[] = [];
+  for (const file of files) {
+    const row = known.get(file.id);
+    known.delete(file.id);
+    // A row is right when it says "sealed", or "open" of a segment that still has its pseudo-header.
+    if (row?.path === relative(archive, file.path) && (row.state === 'sealed' || file.hasIndex)) continue;
+    const read = await readRow(archive, file, native);
+    if ('reason' in read) unreadable.push(read);
+    else catalog.put(read);
+  }
+  for (const id of known.keys()) catalog.remove(id);
+  return unreadable;
+}
+
+async function segmentFiles(archive: string): Promise<SegmentFile[]> {
+  const found: SegmentFile[] = [];
+  for (const camera of await namesIn(archive)) {
+    if (!isCameraName(camera)) continue;
+    const names = await readdir(join(archive, camera), { recursive: true }).catch(emptyIfNotThere);
+    const present = new Set(names);
+    for (const name of names) {
+      const id = segmentIdOf(name.slice(name.lastIndexOf('/') + 1));
+      if (id === undefined) continue;
+      found.push({ camera, id, path: join(archive, camera, name), hasIndex: present.has(indexPathOf(name)) });
+    }
+  }
+  return found;
+}
+
+function emptyIfNotThere(error: unknown): string[] {
+  if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return [];
+  throw ioError(error, 'listing the archive');
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  return readdir(directory).catch(emptyIfNotThere);
+}
+
+async function readRow(archive: string, file: SegmentFile, native: Native): Promise<SegmentRow | Unreadable> {
+  const handle = await openIfThere(file.path);
+  if (handle === undefined) return { path: file.path, reason: 'it disappeared' };
+  let taken = false;
+  try {
+    const trailer = await readTrailer(handle, native);
+    const path = relative(archive, file.path);
+    if (trailer !== undefined && (await hasSealedPrefix(handle, trailer))) return sealedRow(file.camera, path, trailer);
+    taken = true;
+    const reader = await OpenSegmentReader.open(handle, file.path, native);
+    if (reader === undefined) return { path: file.path, reason: 'it does not begin with a head' };
+    try {
+      await reader.refresh();
+      const extent = extentOf(reader.contents(true));
+      return openRow(file.camera, path, reader.builder.head, extent?.startUtcMs ?? reader.builder.head.anchor.utcMs);
+    } finally {
+      await reader.close();
+    }
+  } catch (error) {
+    return { path: file.path, reason: error instanceof Error ? error.message : String(error) };
+  } finally {
+    if (!taken) await handle.close();
+  }
+}
+
+/** Row of a sealed segment; everything in it stands in the trailer. */
+export function sealedRow(camera: string, path: string, trailer: Trailer): SegmentRow {
+  return {
+    id: trailer.head.segment,
+    camera,
+    path,
+    run: trailer.head.run,
+    sequence: trailer.head.sequence,
+    state: 'sealed',
+    startUtcMs: trailer.startUtcMs,
+    endUtcMs: trailer.endUtcMs,
+    repairGeneration: trailer.repairGeneration,
+    recovered: trailer.recovered,
+    tracks: trailer.tracks,
+  };
+}
+
+export function openRow(camera: string, path: string, head: Head, startUtcMs: number): SegmentRow {
+  return {
+    id: head.segment,
+    camera,
+    path,
+    run: head.run,
+    sequence: head.sequence,
+    state: 'open',
+    startUtcMs,
+    endUtcMs: undefined,
+    repairGeneration: 0,
+    recovered: false,
+    tracks: [],
+  };
+}

@@ -1,0 +1,173 @@
+/**
+ * The catalog in SQLite: `ARCHIVE/catalog.db` in WAL mode, so that one process writes while others read; or in memory
+ * for an archive that cannot be written. A database of another schema version is made anew from the files.
+ */
+import type { TrackSummary } from '../format/trailer.ts';
+import type { Catalog, SegmentRow } from './catalog.ts';
+import { type Database, openDatabase, type Statement } from './sqlite.ts';
+
+const SCHEMA_VERSION = 1;
+const BUSY_TIMEOUT_MS = 5000;
+
+const SCHEMA = `
+  CREATE TABLE segments (
+    id TEXT PRIMARY KEY,
+    camera TEXT NOT NULL,
+    path TEXT NOT NULL,
+    run TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    start_utc_ms REAL NOT NULL,
+    end_utc_ms REAL,
+    generation INTEGER NOT NULL,
+    recovered INTEGER NOT NULL,
+    tracks TEXT NOT NULL
+  ) WITHOUT ROWID;
+  CREATE INDEX segments_by_time ON segments (camera, start_utc_ms);
+  CREATE INDEX segments_by_run ON segments (run, sequence);
+  CREATE INDEX segments_open ON segments (state) WHERE state = 'open';
+  CREATE TABLE leases (
+    id TEXT NOT NULL,
+    segment TEXT NOT NULL,
+    until_utc_ms REAL NOT NULL,
+    PRIMARY KEY (id, segment)
+  ) WITHOUT ROWID;
+`;
+
+interface RawRow {
+  readonly id: string;
+  readonly camera: string;
+  readonly path: string;
+  readonly run: string;
+  readonly sequence: number;
+  readonly state: 'open' | 'sealed';
+  readonly start_utc_ms: number;
+  readonly end_utc_ms: number | null;
+  readonly generation: number;
+  readonly recovered: number;
+  readonly tracks: string;
+}
+
+function rowOf(value: unknown): SegmentRow {
+  const raw = value as RawRow;
+  return {
+    id: raw.id,
+    camera: raw.camera,
+    path: raw.path,
+    run: raw.run,
+    sequence: raw.sequence,
+    state: raw.state,
+    startUtcMs: raw.start_utc_ms,
+    endUtcMs: raw.end_utc_ms ?? undefined,
+    repairGeneration: raw.generation,
+    recovered: raw.recovered === 1,
+    tracks: JSON.parse(raw.tracks) as TrackSummary[],
+  };
+}
+
+export class SqliteCatalog implements Catalog {
+  readonly #database: Database;
+  readonly #statements = new Map<string, Statement>();
+
+  private constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Opens or creates the database; `:memory:` for one that dies with the process. */
+  static open(path: string): SqliteCatalog {
+    const database = openDatabase(path, BUSY_TIMEOUT_MS);
+    try {
+      // Nothing in here is the only copy: losing the last commits at a power cut costs a look at the files.
+      if (path !== ':memory:') database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
+      migrate(database);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+    return new SqliteCatalog(database);
+  }
+
+  #prepare(sql: string): Statement {
+    const known = this.#statements.get(sql) ?? this.#database.prepare(sql);
+    this.#statements.set(sql, known);
+    return known;
+  }
+
+  cameras(): string[] {
+    const rows = this.#prepare('SELECT DISTINCT camera FROM segments ORDER BY camera').all();
+    return rows.map((row) => (row as { camera: string }).camera);
+  }
+
+  segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[] {
+    const sql = `SELECT * FROM segments WHERE camera = ? AND start_utc_ms < ? AND (end_utc_ms IS NULL OR end_utc_ms > ?)
+      ORDER BY start_utc_ms, run, sequence`;
+    return this.#prepare(sql).all(camera, endUtcMs, startUtcMs).map(rowOf);
+  }
+
+  run(run: string): SegmentRow[] {
+    return this.#prepare('SELECT * FROM segments WHERE run = ? ORDER BY sequence').all(run).map(rowOf);
+  }
+
+  all(camera?: string): SegmentRow[] {
+    const order = 'ORDER BY camera, start_utc_ms, run, sequence';
+    if (camera === undefined) return this.#prepare(`SELECT * FROM segments ${order}`).all().map(rowOf);
+    return this.#prepare(`SELECT * FROM segments WHERE camera = ? ${order}`).all(camera).map(rowOf);
+  }
+
+  open(): SegmentRow[] {
+    return this.#prepare("SELECT * FROM segments WHERE state = 'open' ORDER BY camera, start_utc_ms").all().map(rowOf);
+  }
+
+  put(row: SegmentRow): void {
+    this.#prepare('INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)').run(
+      row.id,
+      row.camera,
+      row.path,
+      row.run,
+      row.sequence,
+      row.state,
+      row.startUtcMs,
+      row.endUtcMs ?? null,
+      row.repairGeneration,
+      row.recovered ? 1 : 0,
+      JSON.stringify(row.tracks),
+    );
+  }
+
+  remove(id: string): void {
+    this.#prepare('DELETE FROM segments WHERE id = ?').run(id);
+  }
+
+  lease(id: string, segments: readonly string[], untilUtcMs: number): void {
+    const insert = this.#prepare('INSERT OR REPLACE INTO leases VALUES (?, ?, ?)');
+    this.#database.exec('BEGIN IMMEDIATE');
+    try {
+      for (const segment of segments) insert.run(id, segment, untilUtcMs);
+      this.#database.exec('COMMIT');
+    } catch (error) {
+      this.#database.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
+  leased(nowUtcMs: number): Set<string> {
+    this.#prepare('DELETE FROM leases WHERE until_utc_ms <= ?').run(nowUtcMs);
+    const rows = this.#prepare('SELECT DISTINCT segment FROM leases').all();
+    return new Set(rows.map((row) => (row as { segment: string }).segment));
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+}
+
+function migrate(database: Database): void {
+  database.exec('BEGIN IMMEDIATE');
+  const version = (database.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
+  if (version !== SCHEMA_VERSION) {
+    database.exec('DROP TABLE IF EXISTS segments; DROP TABLE IF EXISTS leases;');
+    database.exec(SCHEMA);
+    database.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+  }
+  database.exec('COMMIT');
+}

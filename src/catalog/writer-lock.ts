@@ -1,0 +1,65 @@
+/**
+ * One writer per camera: an exclusive SQLite transaction on `CAMERA/.writer`. It is a lock of the kernel, so it dies
+ * with its process, and it is the same for addon and twin. Only its holder may record, recover, truncate or seal.
+ */
+import { join } from 'node:path';
+import { FootageError, ioError, systemCode } from '../errors.ts';
+import { type Database, isBusy, openDatabase } from './sqlite.ts';
+
+export interface WriterLock {
+  /** Idempotent. */
+  release(): void;
+}
+
+/** The lock, or undefined if another recorder (of this or of any process) holds it. */
+export function tryLock(cameraDirectory: string): WriterLock | undefined {
+  const path = join(cameraDirectory, '.writer');
+  let database: Database | undefined;
+  try {
+    database = openDatabase(path, 0);
+    database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
+  } catch (error) {
+    database?.close();
+    if (isBusy(error)) return undefined;
+    throw lockError(error, path);
+  }
+  const held = database;
+  let released = false;
+  return {
+    release: () => {
+      if (!released) held.close();
+      released = true;
+    },
+  };
+}
+
+function lockError(error: unknown, path: string): Error {
+  const code = systemCode(error) ?? '';
+  if (/READONLY|CANTOPEN|PERM/.test(code) || /readonly|unable to open/.test(String(error))) {
+    return new FootageError(
+      'E_READ_ONLY',
+      `The archive cannot be written: ${path} cannot be opened for writing. Give this user write permission, or remount it.`,
+      error,
+    );
+  }
+  return ioError(error, `locking ${path}`);
+}
+
+/**
+ * The lock, waited for up to `waitMs` (a start-up may hold it for a moment to recover).
+ * @throws FootageError E_CAMERA_BUSY
+ */
+export async function lock(cameraDirectory: string, camera: string, waitMs = 2000): Promise<WriterLock> {
+  const deadline = performance.now() + waitMs;
+  for (;;) {
+    const held = tryLock(cameraDirectory);
+    if (held !== undefined) return held;
+    if (performance.now() > deadline) {
+      throw new FootageError(
+        'E_CAMERA_BUSY',
+        `Camera "${camera}" is being recorded already: stop the other recorder first, or record under another name.`,
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

@@ -1,0 +1,32 @@
+/** `footage import`: media files, as if recorded at a given time. */
+import { openArchive } from '../archive.ts';
+import { parseTime } from '../time.ts';
+import { iso, printJson, progressBar, untilInterrupted } from './support.ts';
+
+interface ImportFlags {
+  readonly archive: string;
+  readonly camera: string;
+  readonly start: string;
+  readonly overlap: 'refuse' | 'keep';
+  readonly json?: true;
+}
+
+export async function runImport(files: readonly string[], flags: ImportFlags): Promise<void> {
+  let startUtcMs = parseTime(flags.start, '--start');
+  const signal = untilInterrupted();
+  const archive = await openArchive(flags.archive);
+  try {
+    for (const file of files) {
+      const bar = progressBar(file, 100);
+      const onProgress = (doneMs: number, totalMs: number) => bar.update((100 * doneMs) / totalMs);
+      const options = { start: new Date(startUtcMs), overlap: flags.overlap, signal, onProgress };
+      const result = await archive.import(flags.camera, file, options).finally(() => bar.stop());
+      startUtcMs = result.endUtcMs;
+      for (const line of result.skipped) process.stderr.write(`footage: ${file}: not imported: ${line}\n`);
+      if (flags.json === true) printJson({ file, ...result });
+      else process.stdout.write(`${file}: ${flags.camera} ${iso(result.startUtcMs)} to ${iso(result.endUtcMs)}\n`);
+    }
+  } finally {
+    await archive.close();
+  }
+}

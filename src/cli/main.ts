@@ -1,0 +1,142 @@
+/**
+ * The command line. Exit status: 0 done, 1 failed, 2 used wrongly. Data goes to standard output, everything else to
+ * standard error; an error is one line with its stable code.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { FootageError } from '../errors.ts';
+import { runDemo } from './demo.ts';
+import { runExport } from './export.ts';
+import { runImport } from './import.ts';
+import { runList } from './list.ts';
+import { runRecord } from './record.ts';
+import { runRecover, runVerify } from './check.ts';
+import { runServe } from './serve.ts';
+
+const packageFile = readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8');
+const { version } = JSON.parse(packageFile) as { version: string };
+
+const program = new Command('footage')
+  .description('Video archive for network video recorders.')
+  .version(version)
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(`footage: E_USAGE: ${text.replace(/^error: /, '')}`) })
+  .showHelpAfterError('Run the command with --help for its options.');
+
+const archiveOption = ['--archive <dir>', 'folder of the archive'] as const;
+
+program
+  .command('demo')
+  .description('record two sample cameras and show them on a web page')
+  .option('--archive <dir>', 'keep the recordings here instead of in a folder that is removed at the end')
+  .option('--port <number>', 'port of the page', portNumber, 8080)
+  .option('--host <address>', 'address to listen on', '127.0.0.1')
+  .action(runDemo);
+
+program
+  .command('serve')
+  .description('serve an archive over HTTP, with the web page')
+  .requiredOption(...archiveOption)
+  .option('--port <number>', 'port; 0 = any free one', portNumber, 8080)
+  .option('--host <address>', 'address to listen on', '127.0.0.1')
+  .option('--session-rate <bytes>', 'limit of each download in bytes per second; 0 = none', byteNumber, 0)
+  .option('--session-burst <bytes>', 'bytes a download gets at once in the beginning', byteNumber, 2 ** 20)
+  .action(runServe);
+
+program
+  .command('record')
+  .description('record a camera; a file is replayed in real time as if it were one')
+  .requiredOption(...archiveOption)
+  .requiredOption('--camera <name>', 'name of the camera')
+  .requiredOption('--input <file>', 'MP4 or MOV file')
+  .option('--duration <seconds>', 'stop after this much recorded media')
+  .option('--json', 'print a line of JSON a second')
+  .action(runRecord);
+
+program
+  .command('import')
+  .description('import media files as if they had been recorded at a given time')
+  .requiredOption(...archiveOption)
+  .requiredOption('--camera <name>', 'name of the camera')
+  .requiredOption('--start <time>', 'wall time of the first presented sample: RFC 3339 or Unix seconds')
+  .option('--overlap <policy>', 'over footage that exists: refuse or keep', overlapPolicy, 'refuse')
+  .option('--json', 'print the result as JSON')
+  .argument('<file...>', 'MP4 or MOV files; each further one follows where the one before ends')
+  .action(runImport);
+
+program
+  .command('export')
+  .description('write any range of a camera as one MP4 file')
+  .requiredOption(...archiveOption)
+  .requiredOption('--camera <name>', 'name of the camera')
+  .requiredOption('--start <time>', 'begin: RFC 3339 or Unix seconds')
+  .option('--end <time>', 'end: RFC 3339 or Unix seconds')
+  .option('--duration <seconds>', 'length, instead of --end')
+  .option('--gaps <policy>', 'where footage is missing: collapse or error', gapPolicy, 'collapse')
+  .option('--json', 'print the manifest as JSON')
+  .requiredOption('-o, --output <file>', 'file to write')
+  .action(runExport);
+
+program
+  .command('list')
+  .description('list the cameras and what is recorded of them')
+  .requiredOption(...archiveOption)
+  .option('--camera <name>', 'only this camera')
+  .option('--json', 'print JSON')
+  .action(runList);
+
+program
+  .command('verify')
+  .description('check every checksum and every table of an archive; changes nothing')
+  .requiredOption(...archiveOption)
+  .option('--json', 'print JSON, a line per segment')
+  .action(runVerify);
+
+program
+  .command('recover')
+  .description('seal what a crash left open; every other command that writes does so as well')
+  .requiredOption(...archiveOption)
+  .option('--json', 'print JSON')
+  .action(runRecover);
+
+function portNumber(text: string): number {
+  const port = Number(text);
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  throw new InvalidArgumentError('A port is a number from 0 to 65535.');
+}
+
+function byteNumber(text: string): number {
+  const bytes = Number(text);
+  if (Number.isFinite(bytes) && bytes >= 0 && text.trim() !== '') return bytes;
+  throw new InvalidArgumentError('Write a number of bytes, 0 or more.');
+}
+
+function overlapPolicy(text: string): 'refuse' | 'keep' {
+  if (text === 'refuse' || text === 'keep') return text;
+  throw new InvalidArgumentError('Write refuse or keep.');
+}
+
+function gapPolicy(text: string): 'collapse' | 'error' {
+  if (text === 'collapse' || text === 'error') return text;
+  throw new InvalidArgumentError('Write collapse or error.');
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof FootageError) {
+    process.stderr.write(`footage: ${error.code}: ${error.message}\n`);
+    return error.exitStatus;
+  }
+  process.stderr.write(`footage: unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  return 1;
+}
+
+// Output cut off by its reader (`| head`) is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = report(error);
+}

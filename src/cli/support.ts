@@ -1,0 +1,36 @@
+/** What several commands share: progress bars, signals, opening an archive that must exist. */
+import { SingleBar } from 'cli-progress';
+import { type Archive, openArchive } from '../archive.ts';
+
+/** A progress bar on standard error, only on a terminal. */
+export function progressBar(label: string, total: number): { update: (value: number) => void; stop: () => void } {
+  if (process.stderr.isTTY !== true) return { update: () => undefined, stop: () => undefined };
+  const bar = new SingleBar({ format: `${label} [{bar}] {percentage}% {eta_formatted}`, stream: process.stderr });
+  bar.start(total, 0);
+  return { update: (value) => bar.update(value), stop: () => bar.stop() };
+}
+
+/** A signal that aborts on SIGINT or SIGTERM. */
+export function untilInterrupted(): AbortSignal {
+  const controller = new AbortController();
+  const stop = () => controller.abort();
+  process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
+  return controller.signal;
+}
+
+/** Runs `use` with an archive that exists already, and closes it. */
+export async function withArchive<T>(path: string, use: (archive: Archive) => Promise<T>): Promise<T> {
+  const archive = await openArchive(path, { create: false });
+  try {
+    return await use(archive);
+  } finally {
+    await archive.close();
+  }
+}
+
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
+export const iso = (utcMs: number) => new Date(utcMs).toISOString();

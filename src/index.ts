@@ -1,0 +1,27 @@
+/**
+ * Footage: a video archive for network video recorders. What stands here is the library's contract.
+ */
+export {
+  type Archive,
+  type ArchiveOptions,
+  type ImportOptions,
+  type ImportResult,
+  openArchive,
+  type RecordOptions,
+  type Recording,
+  type RecoveryReport,
+  type SessionRequest,
+  type VerifyReport,
+} from './archive.ts';
+export type { CameraInfo, Timeline, UtcSpan } from './catalog/timeline.ts';
+export { ERROR_CODES, type ErrorCode, FootageError } from './errors.ts';
+export type { Handler, HandlerOptions } from './http/handler.ts';
+export { type MediaFile, openMediaFile } from './ingest/media-file.ts';
+export { replay } from './ingest/replay.ts';
+export type { Frame, Track, TrackKind } from './media.ts';
+export type { RecorderOptions, RecordingStats } from './recorder/recorder.ts';
+export type { GapPolicy, Manifest } from './session/plan.ts';
+export type { RateLimiter, RateOptions } from './session/rate.ts';
+export type { SendOptions, Session } from './session/session.ts';
+export type { ByteRange } from './session/virtual-file.ts';
+export type { Time } from './time.ts';

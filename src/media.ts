@@ -1,0 +1,44 @@
+/**
+ * The vocabulary shared by every layer: tracks and frames as they enter the archive.
+ */
+
+export type TrackKind = 'video' | 'audio';
+
+/** One elementary stream of a camera. It never changes within a segment. */
+export interface Track {
+  readonly kind: TrackKind;
+  /** RFC 6381 codec string, e.g. `avc1.640028`, `hvc1.1.6.L93.B0`, `mp4a.40.2`. */
+  readonly codec: string;
+  /** Ticks per second of `dts`, `compositionOffset` and `durationTicks`. */
+  readonly timescale: number;
+  /**
+   * Body of the codec configuration box, without its box header: AVCDecoderConfigurationRecord (`avcC`,
+   * ISO/IEC 14496-15 5.3.3.1), HEVCDecoderConfigurationRecord (`hvcC`, 8.3.3.1), for AAC the whole body of `esds`
+   * (version and flags, then the ES_Descriptor, ISO/IEC 14496-14 5.6).
+   */
+  readonly config: Uint8Array;
+  /** Video only: size of the coded picture in pixels. */
+  readonly width?: number;
+  readonly height?: number;
+  /** Audio only: samples per second, and channels. */
+  readonly sampleRate?: number;
+  readonly channels?: number;
+}
+
+/** One coded frame (an MP4 sample), stored verbatim. */
+export interface Frame {
+  /** Index into the tracks of the recording. */
+  readonly track: number;
+  /** The sample as MP4 stores it (NAL units with length prefixes; raw AAC frames without ADTS). */
+  readonly data: Uint8Array;
+  /** Decode time in ticks of the track's timescale; signed, a safe integer; all tracks count from one instant. */
+  readonly dts: number;
+  /** Presentation time minus decode time, in ticks; 0 for audio. */
+  readonly compositionOffset: number;
+  /** Whether decoding can begin here (a sync sample). Audio frames all are. */
+  readonly sync: boolean;
+  /** Wall time (UTC, Unix milliseconds) of the instant at which the frame is presented, where the source knows it. */
+  readonly utcMs?: number;
+  /** Duration in ticks; otherwise until the next frame of the track. */
+  readonly durationTicks?: number;
+}

@@ -1,0 +1,142 @@
+/**
+ * What the recorder knows of one track while frames come in: DTS that strictly increase, durations of audio frames, and
+ * the group of audio frames that waits to be written.
+ */
+import { FootageError } from '../errors.ts';
+import type { Frame, Track } from '../media.ts';
+
+/** A frame checked and with its place on the run's timeline. */
+export interface PlacedFrame {
+  readonly data: Uint8Array;
+  readonly dts: number;
+  readonly compositionOffset: number;
+  readonly sync: boolean;
+  readonly corrected: boolean;
+  readonly utcMs: number | undefined;
+  readonly durationTicks: number | undefined;
+}
+
+/** A jump back or a stall of more than this many seconds begins a new run. */
+const MAX_STALL_S = 10;
+const GROUP_FRAMES = 8;
+const GROUP_SECONDS = 0.2;
+const MAX_FRAME_BYTES = 0x4000_0000;
+
+export class TrackState {
+  readonly track: Track;
+  readonly index: number;
+  appended = 0;
+  flushed = 0;
+  /** Frames that could not be used: before the first sync sample. */
+  dropped = 0;
+  #lastDts: number | undefined;
+  #lastDuration: number | undefined;
+  #lastKnown = false;
+  /** Length of audio frames as seen so far, ticks. */
+  #typical: number | undefined;
+  /** An audio frame whose length is known only when the next one comes. */
+  #held: PlacedFrame | undefined;
+  #group: PlacedFrame[] = [];
+
+  constructor(track: Track, index: number) {
+    this.track = track;
+    this.index = index;
+  }
+
+  /** Forget the timeline: a new run begins. */
+  reset(): void {
+    this.#lastDts = undefined;
+    this.#lastDuration = undefined;
+  }
+
+  /** @throws FootageError E_FRAME */
+  check(frame: Frame): void {
+    const fail = (what: string): never => {
+      throw new FootageError('E_FRAME', `A frame of track ${this.index} ${what}: correct the source of the frames.`);
+    };
+    if (!(frame.data instanceof Uint8Array) || frame.data.byteLength === 0) fail('has no data');
+    if (frame.data.byteLength > MAX_FRAME_BYTES) fail('is larger than 1 GiB');
+    if (!Number.isSafeInteger(frame.dts)) fail(`has a DTS that is no safe integer (${frame.dts})`);
+    if ((frame.compositionOffset | 0) !== frame.compositionOffset) fail('has a composition offset beyond 32 bits');
+    const { durationTicks } = frame;
+    if (durationTicks === undefined) return;
+    if (!Number.isInteger(durationTicks) || durationTicks <= 0 || durationTicks > 0xffff_ffff) {
+      fail(`has a duration of ${durationTicks} ticks`);
+    }
+  }
+
+  /** Whether `dts` cannot continue the run: it jumped back, or (for the leading track) ahead, by more than 10 s. */
+  breaksRun(dts: number, leading: boolean): boolean {
+    if (this.#lastDts === undefined) return false;
+    const limit = MAX_STALL_S * this.track.timescale;
+    return dts < this.#lastDts - limit || (leading && dts > this.#lastDts + (this.#lastDuration ?? 0) + limit);
+  }
+
+  /** Gives the frame its place: a DTS that does not increase is corrected, with its presentation time kept. */
+  place(frame: Frame): PlacedFrame {
+    const last = this.#lastDts;
+    const corrected = last !== undefined && frame.dts <= last;
+    const dts = corrected ? last + 1 : frame.dts;
+    if (last !== undefined && !corrected) this.#lastDuration = dts - last;
+    if (frame.durationTicks !== undefined) this.#lastDuration = frame.durationTicks;
+    this.#lastDts = dts;
+    this.#lastKnown = frame.durationTicks !== undefined;
+    const compositionOffset =
+      this.track.kind === 'video' ? frame.compositionOffset + frame.dts - dts : frame.compositionOffset;
+    const { data, sync, utcMs, durationTicks } = frame;
+    return { data, dts, compositionOffset, sync, corrected, utcMs, durationTicks };
+  }
+
+  /** Length of the frame placed last: given, or as long as its forerunner. */
+  lastLength(): { ticks: number; estimated: boolean } {
+    return { ticks: this.#lastDuration ?? Math.round(this.track.timescale / 25), estimated: !this.#lastKnown };
+  }
+
+  /**
+   * Takes an audio frame; returns the groups that are complete now. A frame without a duration lasts until the next
+   * one, unless that comes much later than the frames before it did: then it is a pause.
+   */
+  addAudio(frame: PlacedFrame): PlacedFrame[][] {
+    const complete: PlacedFrame[][] = [];
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) this.#push({ ...held, durationTicks: this.#lengthUntil(held, frame.dts) }, complete);
+    if (frame.durationTicks === undefined) this.#held = frame;
+    else this.#push(frame, complete);
+    return complete;
+  }
+
+  #lengthUntil(held: PlacedFrame, nextDts: number): number {
+    const until = nextDts - held.dts;
+    if (this.#typical !== undefined && until > 2 * this.#typical) return this.#typical;
+    this.#typical = until;
+    return until;
+  }
+
+  #push(frame: PlacedFrame, complete: PlacedFrame[][]): void {
+    const last = this.#group.at(-1);
+    if (last !== undefined && last.dts + (last.durationTicks ?? 0) !== frame.dts) this.#close(complete);
+    this.#group.push(frame);
+    const first = this.#group[0] ?? frame;
+    const ticks = frame.dts + (frame.durationTicks ?? 0) - first.dts;
+    if (this.#group.length >= GROUP_FRAMES || ticks >= GROUP_SECONDS * this.track.timescale) this.#close(complete);
+  }
+
+  #close(complete: PlacedFrame[][]): void {
+    if (this.#group.length > 0) complete.push(this.#group);
+    this.#group = [];
+  }
+
+  /** The frames still waiting; with `last` the one whose length is not known as well, as long as its forerunner. */
+  takeRest(last: boolean): PlacedFrame[][] {
+    const complete: PlacedFrame[][] = [];
+    const held = this.#held;
+    if (last && held !== undefined) {
+      this.#held = undefined;
+      const length = this.#typical ?? (this.track.timescale === this.track.sampleRate ? 1024 : Math.round(this.track.timescale / 50));
+      this.#push({ ...held, durationTicks: length }, complete);
+    }
+    this.#close(complete);
+    return complete;
+  }
+}

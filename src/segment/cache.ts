@@ -1,0 +1,111 @@
+/**
+ * Tables of segments that were read lately. Sealed ones never change (within a repair generation); open ones are read
+ * on from where the last reading stopped.
+ */
+import type { Native } from '../native-types.ts';
+import { FootageError } from '../errors.ts';
+import type { SegmentContents } from './contents.ts';
+import { openIfThere } from './disk.ts';
+import { OpenSegmentReader, readSealed, readTrailer } from './reader.ts';
+
+/** Samples kept over all sealed segments; about 40 bytes each. */
+const MAX_CACHED_SAMPLES = 1_000_000;
+
+export interface SegmentRef {
+  readonly id: string;
+  /** Absolute path. */
+  readonly path: string;
+  readonly state: 'open' | 'sealed';
+  readonly repairGeneration: number;
+}
+
+export class SegmentCache {
+  readonly #native: Native;
+  readonly #sealed = new Map<string, SegmentContents>();
+  #sealedSamples = 0;
+  readonly #open = new Map<string, Promise<OpenSegmentReader | undefined>>();
+
+  constructor(native: Native) {
+    this.#native = native;
+  }
+
+  /**
+   * The segment's tables as they are now; undefined if its file is gone.
+   * @throws FootageError E_DAMAGED
+   */
+  async read(ref: SegmentRef): Promise<SegmentContents | undefined> {
+    if (ref.state === 'open') return this.#readOpen(ref);
+    const key = `${ref.id}/${ref.repairGeneration}`;
+    const cached = this.#sealed.get(key);
+    if (cached !== undefined) return cached;
+    await this.#forgetOpen(ref.id);
+    const contents = await readSealedFile(ref, this.#native);
+    if (contents !== undefined) this.#remember(key, contents);
+    return contents;
+  }
+
+  #remember(key: string, contents: SegmentContents): void {
+    this.#sealed.set(key, contents);
+    this.#sealedSamples += sampleCount(contents);
+    for (const [oldest, old] of this.#sealed) {
+      if (this.#sealedSamples <= MAX_CACHED_SAMPLES || oldest === key) break;
+      this.#sealed.delete(oldest);
+      this.#sealedSamples -= sampleCount(old);
+    }
+  }
+
+  async #readOpen(ref: SegmentRef): Promise<SegmentContents | undefined> {
+    const opening = this.#open.get(ref.id) ?? openReader(ref.path, this.#native);
+    this.#open.set(ref.id, opening);
+    const reader = await opening.catch(async (error: unknown) => {
+      this.#open.delete(ref.id);
+      throw error;
+    });
+    if (reader === undefined) {
+      this.#open.delete(ref.id);
+      return undefined;
+    }
+    await reader.refresh();
+    return reader.contents(false);
+  }
+
+  async #forgetOpen(id: string): Promise<void> {
+    const opening = this.#open.get(id);
+    this.#open.delete(id);
+    await (await opening?.catch(() => undefined))?.close();
+  }
+
+  /** Closes the files of open segments other than those named: they have been sealed or removed since. */
+  async keepOpen(ids: ReadonlySet<string>): Promise<void> {
+    for (const id of this.#open.keys()) if (!ids.has(id)) await this.#forgetOpen(id);
+  }
+
+  async close(): Promise<void> {
+    await this.keepOpen(new Set());
+    this.#sealed.clear();
+    this.#sealedSamples = 0;
+  }
+}
+
+function sampleCount({ tracks }: SegmentContents): number {
+  return tracks.reduce((sum, { samples }) => sum + samples.count, 0);
+}
+
+async function openReader(path: string, native: Native): Promise<OpenSegmentReader | undefined> {
+  const file = await openIfThere(path);
+  return file === undefined ? undefined : OpenSegmentReader.open(file, path, native);
+}
+
+async function readSealedFile(ref: SegmentRef, native: Native): Promise<SegmentContents | undefined> {
+  const file = await openIfThere(ref.path);
+  if (file === undefined) return undefined;
+  try {
+    const trailer = await readTrailer(file, native);
+    if (trailer === undefined) {
+      throw new FootageError('E_DAMAGED', `Segment ${ref.path} has lost its trailer: run "footage verify".`);
+    }
+    return await readSealed(file, trailer, native);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * The few disk operations that recorder, sealer and recovery use: whole writes, whole reads, synced directories.
+ * Errors are FootageErrors that say what was being done.
+ */
+import { type FileHandle, mkdir, open, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { FootageError, ioError, systemCode } from '../errors.ts';
+
+/** Below the kernel's IOV_MAX. */
+const MAX_BUFFERS = 512;
+
+/** Writes all of `buffers` at `position`, however many calls that takes. */
+export async function writeAll(file: FileHandle, buffers: readonly Uint8Array[], position: number): Promise<void> {
+  let at = position;
+  for (let first = 0; first < buffers.length; first += MAX_BUFFERS) {
+    at = await writeSome(file, buffers.slice(first, first + MAX_BUFFERS), at);
+  }
+}
+
+async function writeSome(file: FileHandle, buffers: readonly Uint8Array[], position: number): Promise<number> {
+  let rest = buffers;
+  let at = position;
+  while (rest.length > 0) {
+    const { bytesWritten } = await file.writev(rest, at).catch((error: unknown) => {
+      throw ioError(error, 'writing a recording');
+    });
+    at += bytesWritten;
+    rest = behind(rest, bytesWritten);
+  }
+  return at;
+}
+
+/** What is left of `buffers` after their first `count` bytes: a short write is no whole one. */
+function behind(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
+  let left = count;
+  const rest: Uint8Array[] = [];
+  for (const buffer of buffers) {
+    if (left < buffer.byteLength) rest.push(buffer.subarray(left));
+    left = Math.max(0, left - buffer.byteLength);
+  }
+  return rest;
+}
+
+/** Reads [position, position + length) or less where the file ends before. */
+export async function readUpTo(file: FileHandle, position: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  let done = 0;
+  while (done < length) {
+    const { bytesRead } = await file.read(bytes, done, length - done, position + done).catch((error: unknown) => {
+      throw ioError(error, 'reading a segment');
+    });
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return bytes.subarray(0, done);
+}
+
+/** Opens a file for reading; undefined if there is none. */
+export async function openIfThere(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw ioError(error, `opening ${path}`);
+  }
+}
+
+/** Removes a file; one that is already gone is as good. */
+export async function removeFile(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw ioError(error, `removing ${path}`);
+  }
+}
+
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } catch (error) {
+    throw new FootageError('E_FLUSH', `The disk did not take the entries of ${path}: check the disk.`, error);
+  } finally {
+    await directory.close();
+  }
+}
+
+/** Makes a directory with its parents, and returns every directory whose entries are new: those need a sync. */
+export async function makeDirectory(path: string): Promise<string[]> {
+  const first = await mkdir(path, { recursive: true }).catch((error: unknown) => {
+    throw ioError(error, `making the folder ${path}`);
+  });
+  if (first === undefined) return [path];
+  const changed = [path];
+  for (let at = path; at !== dirname(first); ) {
+    at = dirname(at);
+    changed.push(at);
+  }
+  return changed;
+}

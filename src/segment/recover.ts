@@ -1,0 +1,172 @@
+/**
+ * Recovery of a segment that was left open (docs/format.md, "Recovery"). Only the holder of the camera's writer lock
+ * may call this. Nothing recorded is deleted: what cannot be understood is set aside and reported.
+ */
+import { type FileHandle, open, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { ioError } from '../errors.ts';
+import { encodeAnchor, encodeEnd, type TrackEnd } from '../format/records.ts';
+import type { Trailer } from '../format/trailer.ts';
+import type { Native } from '../native-types.ts';
+import { clocksOf, ContentsBuilder, type SegmentContents } from './contents.ts';
+import { openIfThere, removeFile, syncDirectory, writeAll } from './disk.ts';
+import type { GroupFlusher } from './flusher.ts';
+import { indexPathOf, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
+import { OpenSegmentReader, readTrailer, scanInto, type ScanReport } from './reader.ts';
+import { sealSegment } from './seal.ts';
+import { extentOf } from './summary.ts';
+
+export type Recovery =
+  /** The segment is sealed; `frames` counts those the tables refer to. */
+  | {
+      readonly outcome: 'sealed';
+      readonly trailer: Trailer;
+      readonly frames: number;
+      /** Video frames behind a hole, before the next sync sample: kept in the file, in no table. */
+      readonly unreferenced: number;
+      /** Bytes [from, to) that no record explains; they stay in the file. */
+      readonly damaged: readonly (readonly [number, number])[];
+    }
+  /** Nothing was recorded in it: the files are gone. */
+  | { readonly outcome: 'empty' }
+  /** Its bytes cannot be understood: the files were renamed to `path`. */
+  | { readonly outcome: 'set-aside'; readonly path: string };
+
+export interface RecoverOptions {
+  readonly native: Native;
+  readonly flusher: GroupFlusher;
+}
+
+export async function recoverSegment(path: string, options: RecoverOptions): Promise<Recovery> {
+  const file = await open(path, 'r+').catch((error: unknown) => {
+    throw ioError(error, `opening ${path} for recovery`);
+  });
+  try {
+    const trailer = await readTrailer(file, options.native);
+    if (trailer !== undefined && (await tablesHold(file, trailer, options.native))) {
+      return await finishPrefix(file, path, trailer, options);
+    }
+    return await rebuild(file, path, options);
+  } finally {
+    await file.close();
+  }
+}
+
+async function tablesHold(file: FileHandle, trailer: Trailer, native: Native): Promise<boolean> {
+  const moov = new Uint8Array(trailer.moov.length);
+  const { bytesRead } = await file.read(moov, 0, moov.byteLength, trailer.moov.offset);
+  return bytesRead === moov.byteLength && native.crc32c(moov) === trailer.moov.crc;
+}
+
+/** A trailer that holds: the 16 bytes are written again, whatever they are now. */
+async function finishPrefix(
+  file: FileHandle,
+  path: string,
+  trailer: Trailer,
+  { flusher }: RecoverOptions,
+): Promise<Recovery> {
+  await flusher.flush([file.fd]);
+  await writeAll(file, [sealedMdatHeader(trailer.moov.offset)], MDAT_HEADER_AT);
+  await flusher.flush([file.fd]);
+  await removeFile(indexPathOf(path));
+  const frames = trailer.tracks.reduce((sum, track) => sum + track.samples, 0);
+  return { outcome: 'sealed', trailer, frames, unreferenced: 0, damaged: [] };
+}
+
+async function rebuild(file: FileHandle, path: string, options: RecoverOptions): Promise<Recovery> {
+  const { native, flusher } = options;
+  const opened = await openForReading(path, native);
+  if (opened === undefined) return leftover(file, path, undefined);
+  try {
+    await opened.refresh();
+    const { builder } = opened;
+    const wasEnded = builder.ended;
+    // Behind the first damage records may follow: a hole, not the end.
+    const report = wasEnded
+      ? { next: opened.position, damaged: [] }
+      : await scanInto(file, builder, opened.position, { verify: false, resync: true }, native);
+    const contents = builder.contents(true);
+    if (extentOf(contents) === undefined) return await leftover(file, path, opened.position);
+    const dataEnd = builder.ended ? await truncateTo(file, report.next) : await appendEnd(file, builder, contents, report, native);
+    await flusher.flush([file.fd]);
+    const trailer = await sealSegment(file, withHoleAnchors(contents), {
+      dataEnd,
+      recovered: true,
+      repairGeneration: 0,
+      flush: () => flusher.flush([file.fd]),
+      native,
+    });
+    await removeFile(indexPathOf(path));
+    const frames = contents.tracks.reduce((sum, track) => sum + track.samples.count, 0);
+    return { outcome: 'sealed', trailer, frames, unreferenced: builder.unreferenced, damaged: report.damaged };
+  } finally {
+    await opened.close();
+  }
+}
+
+async function openForReading(path: string, native: Native): Promise<OpenSegmentReader | undefined> {
+  const file = await openIfThere(path);
+  return file === undefined ? undefined : OpenSegmentReader.open(file, path, native);
+}
+
+/** An end record without a good trailer: everything behind it is an unfinished sealing, made again. */
+async function truncateTo(file: FileHandle, dataEnd: number): Promise<number> {
+  await file.truncate(dataEnd);
+  return dataEnd;
+}
+
+/** The torn tail stays inside `mdat`; the anchors of holes and the end record go behind it. */
+async function appendEnd(
+  file: FileHandle,
+  builder: ContentsBuilder,
+  contents: SegmentContents,
+  report: ScanReport,
+  native: Native,
+): Promise<number> {
+  const { size } = await file.stat();
+  const ends: TrackEnd[] = contents.tracks.map(({ endDts, estimated }) => ({ endDts, estimated }));
+  const records = [
+    ...holeAnchors(contents).map((anchor) => encodeAnchor(anchor, builder.seed, native.crc32c)),
+    encodeEnd(ends, builder.seed, native.crc32c),
+  ];
+  const at = Math.max(size, report.next);
+  await writeAll(file, records, at);
+  return records.reduce((sum, record) => sum + record.byteLength, at);
+}
+
+/** A flagged anchor for each video sample that comes behind a hole. */
+function holeAnchors(contents: SegmentContents) {
+  const clocks = clocksOf(contents);
+  return contents.tracks.flatMap(({ track, samples }, index) => {
+    const anchors = [];
+    for (let i = 1; track.kind === 'video' && i < samples.count; i++) {
+      const dts = samples.dts[i] ?? 0;
+      if ((samples.dts[i - 1] ?? 0) + (samples.duration[i - 1] ?? 0) === dts) continue;
+      anchors.push({ track: index, dts, utcMs: clocks[index]?.utcMs(dts, dts) ?? 0, discontinuity: true });
+    }
+    return anchors;
+  });
+}
+
+function withHoleAnchors(contents: SegmentContents): SegmentContents {
+  const known = new Set(contents.anchors.filter((anchor) => anchor.discontinuity).map((anchor) => anchor.dts));
+  const added = holeAnchors(contents).filter((anchor) => !known.has(anchor.dts));
+  return added.length === 0 ? contents : { ...contents, anchors: [...contents.anchors, ...added] };
+}
+
+/** Files without a presentable frame: removed when nothing but our own records is in them, else set aside. */
+async function leftover(file: FileHandle, path: string, understoodTo: number | undefined): Promise<Recovery> {
+  const { size } = await file.stat();
+  if (size === 0 || size === understoodTo) {
+    await removeFile(path);
+    await removeFile(indexPathOf(path));
+    return { outcome: 'empty' };
+  }
+  const aside = `${path}.unreadable`;
+  await rename(path, aside).catch((error: unknown) => {
+    throw ioError(error, `setting ${path} aside`);
+  });
+  await removeFile(indexPathOf(path));
+  await syncDirectory(dirname(path));
+  return { outcome: 'set-aside', path: aside };
+}

@@ -1,0 +1,178 @@
+/**
+ * Turns a segment whose end record is durable into an ordinary MP4 (docs/format.md, "Sealing"): `moov` and trailer
+ * behind the data; sync; the 16 bytes of the `mdat` header; sync. What comes before (end record, sync) and after
+ * (catalog row, removal of the pseudo-header) is the caller's.
+ */
+import type { FileHandle } from 'node:fs/promises';
+import {
+  encodeSegmentIndex,
+  type Break,
+  type SegmentIndex,
+  SEGMENT_INDEX_USER_TYPE,
+} from '../format/segment-index.ts';
+import {
+  encodeTrailer,
+  NO_TABLE,
+  type TableName,
+  TABLE_NAMES,
+  type TablePosition,
+  type Trailer,
+  type TrackSummary,
+} from '../format/trailer.ts';
+import { FootageError } from '../errors.ts';
+import { box } from '../mp4/box.ts';
+import { editsOf } from '../mp4/edits.ts';
+import { type Movie, type MovieSamples, type MovieTrackSpec, writeMovie } from '../mp4/movie.ts';
+import type { SampleTable } from '../mp4/tables.ts';
+import type { Native } from '../native-types.ts';
+import type { SegmentContents, SegmentTrack } from './contents.ts';
+import { writeAll } from './disk.ts';
+import { MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
+import { type Extent, extentOf, type TrackExtent } from './summary.ts';
+
+export interface SealOptions {
+  /** End of the records: where `moov` goes. */
+  readonly dataEnd: number;
+  /** Sealed by recovery. */
+  readonly recovered: boolean;
+  readonly repairGeneration: number;
+  /** Makes what was written durable. */
+  readonly flush: () => Promise<void>;
+  readonly native: Native;
+}
+
+export async function sealSegment(
+  file: FileHandle,
+  contents: SegmentContents,
+  options: SealOptions,
+): Promise<Trailer> {
+  const { moov, trailer } = sealedTail(contents, options);
+  await writeAll(file, [moov, encodeTrailer(trailer, options.native.crc32c)], options.dataEnd);
+  await options.flush();
+  await writeAll(file, [sealedMdatHeader(options.dataEnd)], MDAT_HEADER_AT);
+  await options.flush();
+  return trailer;
+}
+
+/** `moov` and trailer of a segment; a pure function of its contents. */
+export function sealedTail(
+  contents: SegmentContents,
+  { dataEnd, recovered, repairGeneration, native }: Omit<SealOptions, 'flush'>,
+): { moov: Uint8Array; trailer: Trailer } {
+  const extent = extentOf(contents);
+  if (extent === undefined) {
+    throw new FootageError('E_DAMAGED', `Segment ${contents.head.segment} presents nothing: it cannot be sealed.`);
+  }
+  const indexBody = encodeSegmentIndex(segmentIndexOf(contents));
+  const indexBox = box('uuid', SEGMENT_INDEX_USER_TYPE, indexBody);
+  const movie = sealedMovie(contents, extent, indexBox);
+  const moov = movie.bytes;
+  const indexAt = moov.byteLength - indexBody.byteLength;
+  const trailer: Trailer = {
+    head: contents.head,
+    repairGeneration,
+    recovered,
+    moov: { offset: dataEnd, length: moov.byteLength, crc: native.crc32c(moov) },
+    startUtcMs: extent.startUtcMs,
+    endUtcMs: extent.endUtcMs,
+    index: tablePosition(moov, indexAt, indexBody.byteLength, 1, dataEnd, native),
+    tracks: summaries(contents, extent, movie, dataEnd, native),
+  };
+  return { moov, trailer };
+}
+
+function tablePosition(
+  moov: Uint8Array,
+  at: number,
+  length: number,
+  count: number,
+  moovOffset: number,
+  native: Native,
+): TablePosition {
+  return { offset: moovOffset + at, length, count, crc: native.crc32c(moov.subarray(at, at + length)) };
+}
+
+function segmentIndexOf({ anchors, tracks }: SegmentContents): SegmentIndex {
+  return { anchors, breaks: tracks.flatMap(({ samples }, track) => breaksOf(samples, track)) };
+}
+
+function breaksOf({ count, dts, duration }: SampleTable, track: number): Break[] {
+  const breaks: Break[] = [];
+  for (let i = 0; i + 1 < count; i++) {
+    const own = duration[i] ?? 0;
+    if ((dts[i] ?? 0) + own !== dts[i + 1]) breaks.push({ track, sample: i, durationTicks: own });
+  }
+  return breaks;
+}
+
+/** A track as its segment shows it: all tracks from one instant on. */
+function sealedMovie(contents: SegmentContents, extent: Extent, index: Uint8Array): Movie {
+  const video = contents.tracks.findIndex(({ track, samples }) => track.kind === 'video' && samples.count > 0);
+  const timescale = contents.tracks[video === -1 ? 0 : video]?.track.timescale ?? 1;
+  const seconds = contents.tracks.flatMap(({ track, samples }, i) =>
+    samples.count > 0 ? [(extent.tracks[i]?.firstPts ?? 0) / track.timescale] : [],
+  );
+  // In the middle of a run, audio from before the cut belongs to the picture before it: it stays hidden here.
+  const origin = contents.head.sequence > 0 && video !== -1 ? seconds[video] : Math.min(...seconds);
+  return writeMovie({
+    timescale,
+    creationUtcMs: extent.startUtcMs,
+    tracks: contents.tracks.flatMap((track, i) => sealedTrack(track, extent.tracks[i], origin ?? 0, timescale)),
+    extra: [index],
+    shift: () => 0,
+  });
+}
+
+function sealedTrack(
+  { track, samples }: SegmentTrack,
+  extent: TrackExtent | undefined,
+  originSeconds: number,
+  movieTimescale: number,
+): MovieTrackSpec[] {
+  if (samples.count === 0 || extent === undefined) return [];
+  const firstDts = samples.dts[0] ?? 0;
+  const { timescale } = track;
+  const edits = editsOf({
+    timescale,
+    movieTimescale,
+    origin: Math.round(originSeconds * timescale) - firstDts,
+    first: extent.firstPts - firstDts,
+    end: extent.endPts - firstDts,
+  });
+  return [{ track, samples: movieSamples(samples), edits }];
+}
+
+function movieSamples(samples: SampleTable): MovieSamples {
+  const { count, dts, duration, compositionOffset, size, sync, offset } = samples;
+  const delta = new Float64Array(count);
+  for (let i = 0; i + 1 < count; i++) delta[i] = (dts[i + 1] ?? 0) - (dts[i] ?? 0);
+  if (count > 0) delta[count - 1] = duration[count - 1] ?? 0;
+  return { count, delta, compositionOffset, size, sync, position: offset };
+}
+
+function summaries(
+  contents: SegmentContents,
+  extent: Extent,
+  movie: Movie,
+  moovOffset: number,
+  native: Native,
+): TrackSummary[] {
+  let written = 0;
+  return contents.tracks.map(({ samples, endDts, estimated }, i) => {
+    const places = samples.count > 0 ? movie.tables[written++] : undefined;
+    const position = (name: TableName): TablePosition => {
+      const place = places?.[name];
+      if (place === undefined) return NO_TABLE;
+      return tablePosition(movie.bytes, place.offset, place.length, place.count, moovOffset, native);
+    };
+    const { firstPts = 0, endPts = 0, syncSamples = 0, payloadBytes = 0 } = extent.tracks[i] ?? {};
+    return {
+      firstDts: samples.count > 0 ? samples.dts[0] : undefined,
+      endDts,
+      estimated,
+      samples: samples.count,
+      ...{ syncSamples, payloadBytes, firstPts, endPts },
+      tables: Object.fromEntries(TABLE_NAMES.map((name) => [name, position(name)])) as Record<TableName, TablePosition>,
+    };
+  });
+}

@@ -1,0 +1,233 @@
+/**
+ * One open segment being written: append, flush, seal. Owned by one recorder; all calls come from the loop thread.
+ *
+ * Invariants: records are written in order, one write at a time; a sub-block of the pseudo-header is written only after
+ * the sync that covers its frames returned; a flush is acknowledged only after the directories that lead to the new
+ * files are durable.
+ */
+import { type FileHandle, open } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { ioError } from '../errors.ts';
+import { viewOf } from '../format/bytes.ts';
+import { DELIMITER_BYTES, keptPayloadBytes } from '../format/delimiter.ts';
+import { encodeIndexBlock } from '../format/index-block.ts';
+import { type Anchor, encodeAnchor, encodeConfiguration, encodeEnd, encodeHead, type Head, seedOf, type TrackEnd } from '../format/records.ts';
+import type { Trailer } from '../format/trailer.ts';
+import type { Track } from '../media.ts';
+import { concatBytes } from '../mp4/box.ts';
+import type { Native } from '../native-types.ts';
+import { makeDirectory, removeFile, syncDirectory, writeAll } from './disk.ts';
+import type { GroupFlusher } from './flusher.ts';
+import { DATA_START, indexPathOf, OPEN_PREFIX, segmentPath } from './layout.ts';
+import { OpenSegmentReader } from './reader.ts';
+import { sealSegment } from './seal.ts';
+
+export interface SegmentWriterOptions {
+  /** Folder of the camera. */
+  readonly directory: string;
+  /** Wall time of the first sample; names the file. */
+  readonly startUtcMs: number;
+  readonly head: Head;
+  readonly tracks: readonly Track[];
+  /** Anchors of further tracks that hold from the beginning on. */
+  readonly anchors: readonly Anchor[];
+  /** How often a sub-block is written, ms. */
+  readonly indexIntervalMs: number;
+  readonly native: Native;
+  readonly flusher: GroupFlusher;
+}
+
+/** Called when the record that it came with is written, that is: appended. */
+type Appended = () => void;
+
+interface Pending {
+  readonly buffers: readonly Uint8Array[];
+  readonly appended: Appended | undefined;
+}
+
+export class SegmentWriter {
+  readonly id: string;
+  readonly path: string;
+  readonly seed: number;
+  readonly #options: SegmentWriterOptions;
+  readonly #file: FileHandle;
+  readonly #index: FileHandle;
+  /** Settled once the new files' directory entries are durable. */
+  readonly #entries: Promise<void>;
+  #position = 0;
+  #pending: Pending[] = [];
+  #pendingBytes = 0;
+  #writing: Promise<void> | undefined;
+  /** The first failed write: nothing is written behind it, and every later wait reports it. */
+  #failure: unknown;
+  /** Records written but not yet in the pseudo-header, and where they begin and end. */
+  #unindexed: Uint8Array[] = [];
+  #indexedTo = DATA_START;
+  #indexPosition: number;
+  #indexedAtMs = performance.now();
+
+  private constructor(options: SegmentWriterOptions, path: string, files: readonly [FileHandle, FileHandle], headBytes: Uint8Array, directories: readonly string[]) {
+    this.#options = options;
+    this.id = options.head.segment;
+    this.path = path;
+    this.seed = seedOf(options.head.segment, options.native.crc32c);
+    [this.#file, this.#index] = files;
+    this.#indexPosition = headBytes.byteLength;
+    this.#entries = Promise.all(directories.map(syncDirectory)).then(() => undefined);
+    // Whoever flushes meets the failure; until then it is not unhandled.
+    this.#entries.catch(() => undefined);
+  }
+
+  /** Creates both files and writes the head, the configurations and the anchors. */
+  static async create(options: SegmentWriterOptions): Promise<SegmentWriter> {
+    const { native, head } = options;
+    const path = join(options.directory, segmentPath(options.startUtcMs, head.segment));
+    const directories = await makeDirectory(dirname(path));
+    const file = await createFile(path);
+    const index = await createFile(indexPathOf(path)).catch(async (error: unknown) => {
+      await file.close();
+      throw error;
+    });
+    const headBytes = encodeHead(head, native.crc32c);
+    const writer = new SegmentWriter(options, path, [file, index], headBytes, directories);
+    await writeAll(index, [headBytes], 0);
+    await writeAll(file, [OPEN_PREFIX], 0);
+    writer.#position = OPEN_PREFIX.byteLength;
+    writer.#push([headBytes], undefined);
+    options.tracks.forEach((track, i) => {
+      writer.#push([encodeConfiguration(i, track, writer.seed, native.crc32c)], undefined);
+    });
+    for (const anchor of options.anchors) writer.#push([encodeAnchor(anchor, writer.seed, native.crc32c)], undefined);
+    await writer.written();
+    return writer;
+  }
+
+  /** Bytes of the file, those waiting to be written included. */
+  get bytes(): number {
+    return this.#position + this.#pendingBytes;
+  }
+
+  /** Bytes handed over but not yet written. */
+  get pendingBytes(): number {
+    return this.#pendingBytes;
+  }
+
+  /**
+   * Queues one record (delimiter first) and begins to write. `appended` is called when it is in the file: visible to
+   * every reader, and safe from a crash of this process.
+   */
+  append(buffers: readonly Uint8Array[], appended?: Appended): void {
+    this.#push(buffers, appended);
+  }
+
+  #push(buffers: readonly Uint8Array[], appended: Appended | undefined): void {
+    this.#pending.push({ buffers, appended });
+    for (const buffer of buffers) this.#pendingBytes += buffer.byteLength;
+    if (this.#failure !== undefined) return;
+    this.#writing ??= this.#write()
+      .catch((error: unknown) => {
+        this.#failure = error;
+      })
+      .finally(() => {
+        this.#writing = undefined;
+      });
+  }
+
+  /** Resolves when everything queued so far is in the file; rejects when a write failed. */
+  async written(): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async #write(): Promise<void> {
+    while (this.#pending.length > 0) {
+      const batch = this.#pending;
+      this.#pending = [];
+      const buffers = batch.flatMap((pending) => pending.buffers);
+      const length = buffers.reduce((sum, buffer) => sum + buffer.byteLength, 0);
+      await writeAll(this.#file, buffers, this.#position);
+      this.#position += length;
+      this.#pendingBytes -= length;
+      for (const { buffers, appended } of batch) {
+        this.#unindexed.push(keptPart(buffers));
+        appended?.();
+      }
+    }
+  }
+
+  /** Makes durable what has been written; then, when it is time, writes a sub-block of what is durable now. */
+  async flush(): Promise<void> {
+    const covered = { to: this.#position, records: this.#unindexed.length };
+    await Promise.all([this.#entries, this.#sync()]);
+    if (performance.now() - this.#indexedAtMs >= this.#options.indexIntervalMs) await this.#writeIndex(covered);
+  }
+
+  #sync(): Promise<void> {
+    return this.#options.flusher.flush([this.#file.fd, this.#index.fd]);
+  }
+
+  async #writeIndex(covered: { to: number; records: number }): Promise<void> {
+    const records = concatBytes(this.#unindexed.slice(0, covered.records));
+    const block = encodeIndexBlock(
+      { from: this.#indexedTo, to: covered.to, records },
+      this.seed,
+      this.#options.native.crc32c,
+    );
+    this.#unindexed = this.#unindexed.slice(covered.records);
+    this.#indexedTo = covered.to;
+    this.#indexedAtMs = performance.now();
+    const position = this.#indexPosition;
+    this.#indexPosition += block.byteLength;
+    await writeAll(this.#index, [block], position);
+  }
+
+  /** Appends the end record and seals the segment; the pseudo-header stays until `discardIndex`. */
+  async seal(ends: readonly TrackEnd[]): Promise<Trailer> {
+    const { native } = this.#options;
+    this.#push([encodeEnd(ends, this.seed, native.crc32c)], undefined);
+    await this.written();
+    const dataEnd = this.#position;
+    await Promise.all([this.#entries, this.#sync()]);
+    const reader = await OpenSegmentReader.open(this.#file, this.path, native);
+    if (reader === undefined) throw ioError(new Error('the head does not read back'), 'sealing a segment');
+    await reader.refresh();
+    return sealSegment(this.#file, reader.contents(false), {
+      dataEnd,
+      recovered: false,
+      repairGeneration: 0,
+      flush: () => this.#sync(),
+      native,
+    });
+  }
+
+  /** Removes the pseudo-header of a sealed segment. */
+  async discardIndex(): Promise<void> {
+    await removeFile(indexPathOf(this.path));
+  }
+
+  /** Closes both files. The segment stays as it is: sealed, or open and recoverable. */
+  async close(): Promise<void> {
+    await this.written().catch(() => undefined);
+    await Promise.all([this.#file.close(), this.#index.close()]);
+  }
+}
+
+/** Removes both files: for footage that must not be, such as the beginning of an import that failed. */
+export async function removeSegment(path: string): Promise<void> {
+  await removeFile(path);
+  await removeFile(indexPathOf(path));
+}
+
+async function createFile(path: string): Promise<FileHandle> {
+  return open(path, 'wx+').catch((error: unknown) => {
+    throw ioError(error, `creating ${path}`);
+  });
+}
+
+/** The part of a record that the pseudo-header keeps: the delimiter, and of some types the payload. */
+function keptPart(buffers: readonly Uint8Array[]): Uint8Array {
+  const [first = new Uint8Array(0)] = buffers;
+  const view = viewOf(first);
+  // A group's delimiter and table come in the first buffer; keptPayloadBytes reads the count behind the delimiter.
+  return first.subarray(0, DELIMITER_BYTES + keptPayloadBytes(view, 0));
+}

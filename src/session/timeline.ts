@@ -1,0 +1,322 @@
+/**
+ * Puts the parts of an answer on one timeline: the media times of every sample, joints between parts, and audio that is
+ * aligned by whole frames at each discontinuity (design, "Order and joints", "Audio is seamless inside an answer").
+ *
+ * Positions are ticks of the answer's track, counted from the first presented instant of the answer.
+ */
+import { FootageError } from '../errors.ts';
+import type { Track } from '../media.ts';
+import type { Edit, MovieSamples } from '../mp4/movie.ts';
+import { editsOf } from '../mp4/edits.ts';
+import type { Part, Selection } from './select.ts';
+import { silentFrame } from './silence.ts';
+
+/** The samples of a part in a track of the answer. */
+export interface Pick {
+  readonly selection: Selection;
+  /** For each sample of the selection its index in the answer's track, −1 if it was dropped. */
+  readonly indexes: Int32Array;
+}
+
+/** One track of an answer; the positions of its bytes are settled by the slices. */
+export interface AnswerTrack {
+  readonly kind: 'video' | 'audio';
+  readonly track: Track;
+  readonly samples: MovieSamples & { readonly position: Float64Array };
+  readonly edits: readonly Edit[];
+  /** Per part: what of it went into this track. */
+  readonly picks: readonly (Pick | undefined)[];
+  /** Per part: indexes [from, to) of silent frames inserted in it. */
+  readonly silent: readonly { readonly from: number; readonly to: number }[][];
+  readonly silence: Uint8Array | undefined;
+  readonly droppedFrames: number;
+}
+
+export interface Timeline {
+  /** Ticks per second of the movie. */
+  readonly timescale: number;
+  readonly tracks: readonly AnswerTrack[];
+  /** Begin of each part on the answer's timeline, in movie ticks. */
+  readonly starts: readonly number[];
+  /** Joints that had to be widened so that DTS increase. */
+  readonly widenedJoints: number;
+}
+
+/** Larger common timescales are not worth exactness to the tick. */
+const MAX_TIMESCALE = 100_000_000;
+
+class Columns {
+  count = 0;
+  at: number[] = [];
+  size: number[] = [];
+  sync: number[] = [];
+  offset: number[] = [];
+
+  push(at: number, compositionOffset: number, size: number, sync: number): number {
+    this.at.push(at);
+    this.offset.push(compositionOffset);
+    this.size.push(size);
+    this.sync.push(sync);
+    return this.count++;
+  }
+
+  samples(lastDuration: number): MovieSamples & { readonly position: Float64Array } {
+    const { count, at } = this;
+    const delta = new Float64Array(count);
+    for (let i = 0; i + 1 < count; i++) delta[i] = (at[i + 1] ?? 0) - (at[i] ?? 0);
+    if (count > 0) delta[count - 1] = lastDuration;
+    return {
+      count,
+      delta,
+      compositionOffset: Int32Array.from(this.offset),
+      size: Uint32Array.from(this.size),
+      sync: Uint8Array.from(this.sync),
+      position: new Float64Array(count),
+    };
+  }
+}
+
+/** The timescale in which all the selections of one kind are whole ticks. */
+function commonTimescale(selections: readonly Selection[]): number {
+  let common = 1;
+  for (const { source } of selections) {
+    const next = leastCommonMultiple(common, source.track.timescale);
+    if (next > MAX_TIMESCALE) return Math.max(...selections.map((selection) => selection.source.track.timescale));
+    common = next;
+  }
+  return common;
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  let [x, y] = [a, b];
+  while (y !== 0) [x, y] = [y, x % y];
+  return (a / x) * b;
+}
+
+const present = <T>(value: T | undefined): value is T => value !== undefined;
+
+export function buildTimeline(parts: readonly Part[]): Timeline {
+  const videos = parts.map((part) => part.video).filter(present);
+  const audios = parts.map((part) => part.audio).filter(present);
+  const videoTimescale = commonTimescale(videos);
+  const audioTimescale = commonTimescale(audios);
+  const timescale = videos.length > 0 ? videoTimescale : audioTimescale;
+  const joints = new Joints(timescale, videoTimescale);
+  parts.forEach((part, i) => joints.add(part, i + 1 === parts.length));
+  const tracks: AnswerTrack[] = [];
+  if (videos.length > 0) tracks.push(joints.videoTrack(parts));
+  const [audio] = audios;
+  if (audio !== undefined) {
+    tracks.push(new AudioAligner(audio.source.track, timescale, audioTimescale).run(parts, joints));
+  }
+  return { timescale, tracks, starts: joints.starts, widenedJoints: joints.widened };
+}
+
+/** Where parts begin, and the video samples. */
+class Joints {
+  /** Begin and end of each part on the answer's timeline, movie ticks. */
+  readonly starts: number[] = [];
+  readonly ends: number[] = [];
+  widened = 0;
+  readonly #timescale: number;
+  readonly #videoTimescale: number;
+  readonly #columns = new Columns();
+  readonly #picks: (Pick | undefined)[] = [];
+  #lastDuration = 0;
+  #firstPicture = Infinity;
+  #lastPictureEnd = 0;
+  #time = 0;
+
+  constructor(timescale: number, videoTimescale: number) {
+    this.#timescale = timescale;
+    this.#videoTimescale = videoTimescale;
+  }
+
+  add(part: Part, last: boolean): void {
+    const { video, pictures } = part;
+    const origin = Math.round(part.originS * this.#timescale);
+    if (video !== undefined) this.#widen(video, origin);
+    this.starts.push(this.#time);
+    if (video === undefined || pictures === undefined) {
+      this.#picks.push(undefined);
+      this.#time += Math.max(0, Math.round(part.endS * this.#timescale) - origin);
+    } else {
+      this.#addVideo(video, origin);
+      const scale = this.#videoTimescale / video.source.track.timescale;
+      const shift = this.#time - origin;
+      this.#firstPicture = Math.min(this.#firstPicture, Math.round(pictures.from * scale) + shift);
+      this.#lastPictureEnd = Math.round(pictures.to * scale) + shift;
+      this.#time = this.#lastPictureEnd;
+    }
+    this.ends.push(last && !part.cutAtEnd ? Infinity : this.#time);
+  }
+
+  /** A larger composition delay may put the first DTS behind the last one of the part before: then it moves. */
+  #widen(video: Selection, origin: number): void {
+    const { count, at } = this.#columns;
+    if (count === 0) return;
+    const scale = this.#videoTimescale / video.source.track.timescale;
+    const firstDts = Math.round((video.source.samples.dts[video.from] ?? 0) * scale) + this.#time - origin;
+    const missing = (at[count - 1] ?? 0) + 1 - firstDts;
+    if (missing <= 0) return;
+    this.#time += missing;
+    this.widened++;
+  }
+
+  #addVideo(selection: Selection, origin: number): void {
+    const { source, from, to } = selection;
+    const { samples, track } = source;
+    const scale = this.#videoTimescale / track.timescale;
+    const shift = this.#time - origin;
+    const indexes = new Int32Array(to - from);
+    for (let i = from; i < to; i++) {
+      const dts = Math.round((samples.dts[i] ?? 0) * scale) + shift;
+      const cts = Math.round((samples.compositionOffset[i] ?? 0) * scale);
+      indexes[i - from] = this.#columns.push(dts, cts, samples.size[i] ?? 0, samples.sync[i] ?? 0);
+    }
+    this.#lastDuration = Math.round((samples.duration[to - 1] ?? 0) * scale);
+    this.#picks.push({ selection, indexes });
+  }
+
+  videoTrack(parts: readonly Part[]): AnswerTrack {
+    const track = parts.map((part) => part.video).find(present)?.source.track;
+    if (track === undefined) throw new RangeError('no video in these parts');
+    const samples = this.#columns.samples(this.#lastDuration);
+    // Media time 0 is the first sample's DTS. A presentation before it (negative composition offsets) moves both.
+    const lead = -(this.#columns.at[0] ?? 0);
+    const raise = Math.max(0, -lead);
+    const compositionOffset = raise === 0 ? samples.compositionOffset : samples.compositionOffset.map((c) => c + raise);
+    const edits = editsOf({
+      timescale: this.#videoTimescale,
+      movieTimescale: this.#timescale,
+      origin: lead,
+      first: this.#firstPicture + lead,
+      end: this.#lastPictureEnd + lead,
+    });
+    return {
+      kind: 'video',
+      track: { ...track, timescale: this.#videoTimescale },
+      samples: { ...samples, compositionOffset },
+      edits: raise === 0 ? edits : edits.map((e) => (e.mediaTime < 0 ? e : { ...e, mediaTime: e.mediaTime + raise })),
+      picks: this.#picks,
+      silent: parts.map(() => []),
+      silence: undefined,
+      droppedFrames: 0,
+    };
+  }
+}
+
+/** Lays audio frames end to end; at each discontinuity whole frames are dropped or silence is inserted. */
+class AudioAligner {
+  readonly #track: Track;
+  readonly #movieTimescale: number;
+  readonly #timescale: number;
+  readonly #columns = new Columns();
+  readonly #silence: Uint8Array | undefined;
+  readonly #silent: { from: number; to: number }[][] = [];
+  readonly #picks: (Pick | undefined)[] = [];
+  /** Where the audio laid so far ends; undefined before the first frame. */
+  #end: number | undefined;
+  #frameLength = 0;
+  #dropped = 0;
+
+  constructor(track: Track, movieTimescale: number, timescale: number) {
+    this.#track = track;
+    this.#movieTimescale = movieTimescale;
+    this.#timescale = timescale;
+    this.#silence = silentFrame(track);
+  }
+
+  run(parts: readonly Part[], joints: Joints): AnswerTrack {
+    parts.forEach((part, i) => {
+      this.#silent.push([]);
+      const audio = part.audio;
+      const [start = 0, end = 0] = [joints.starts[i], joints.ends[i]];
+      this.#picks.push(audio && this.#addPart(part, this.#withPriming(audio), start, end));
+    });
+    const samples = this.#columns.samples(this.#frameLength);
+    const first = this.#columns.at[0] ?? 0;
+    const end = Math.min(this.#end ?? 0, this.#toOwn(joints.ends.at(-1) ?? Infinity));
+    const edits = editsOf({
+      timescale: this.#timescale,
+      movieTimescale: this.#movieTimescale,
+      origin: -first,
+      first: 0,
+      end: end - first,
+    });
+    return {
+      kind: 'audio',
+      track: { ...this.#track, timescale: this.#timescale },
+      samples,
+      edits,
+      picks: this.#picks,
+      silent: this.#silent,
+      silence: this.#silence,
+      droppedFrames: this.#dropped,
+    };
+  }
+
+  #toOwn(movieTicks: number): number {
+    return (movieTicks * this.#timescale) / this.#movieTimescale;
+  }
+
+  /** The answer's first audio brings what its decoder needs: all priming, or else one frame before. */
+  #withPriming(audio: Selection): Selection {
+    if (this.#end !== undefined) return audio;
+    const { samples } = audio.source;
+    const endOf = (i: number) => (samples.dts[i] ?? 0) + (samples.duration[i] ?? 0);
+    let from = audio.from;
+    while (from > 0 && endOf(from - 1) <= 0 && endOf(from - 1) === samples.dts[from]) from--;
+    if (from === audio.from && from > 0 && endOf(from - 1) === samples.dts[from]) from--;
+    return { ...audio, from };
+  }
+
+  #addPart(part: Part, audio: Selection, start: number, end: number): Pick {
+    const { samples, track } = audio.source;
+    const scale = this.#timescale / track.timescale;
+    const shift = this.#toOwn(start) - part.originS * this.#timescale;
+    const until = this.#toOwn(end);
+    const indexes = new Int32Array(audio.to - audio.from).fill(-1);
+    let expected: number | undefined;
+    for (let i = audio.from; i < audio.to; i++) {
+      const dts = samples.dts[i] ?? 0;
+      const duration = samples.duration[i] ?? 0;
+      const at = dts * scale + shift;
+      if (at >= until - 1e-6) break;
+      this.#frameLength = Math.round(duration * scale);
+      const keep = expected === dts || this.#align(at);
+      expected = dts + duration;
+      if (!keep) {
+        expected = undefined;
+        this.#dropped++;
+        continue;
+      }
+      indexes[i - audio.from] = this.#push(this.#end ?? Math.round(at), samples.size[i] ?? 0);
+    }
+    return { selection: audio, indexes };
+  }
+
+  #push(at: number, size: number): number {
+    this.#end = at + this.#frameLength;
+    return this.#columns.push(at, 0, size, 1);
+  }
+
+  /** Brings the end of the audio to within half a frame of `at`; false if the frame that begins there is to be dropped. */
+  #align(at: number): boolean {
+    if (this.#end === undefined) return true;
+    const missing = (at - this.#end) / this.#frameLength;
+    if (missing < -0.5) return false;
+    const frames = Math.round(missing);
+    if (frames <= 0) return true;
+    if (this.#silence === undefined) {
+      throw new FootageError(
+        'E_CHANGES',
+        `The audio (${this.#track.codec}) pauses in this range and Footage has no silence for it: ask for a range without the pause.`,
+      );
+    }
+    const from = this.#columns.count;
+    for (let i = 0; i < frames; i++) this.#push(this.#end, this.#silence.byteLength);
+    this.#silent.at(-1)?.push({ from, to: this.#columns.count });
+    return true;
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * Wall times as users write them: RFC 3339, or Unix seconds, both with fractions. Inside they are Unix milliseconds.
+ */
+import { FootageError } from './errors.ts';
+
+/** A wall time: RFC 3339 text or Unix seconds as text, Unix seconds as a number, or a Date. */
+export type Time = string | number | Date;
+
+const RFC_3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
+const UNIX_SECONDS = /^-?\d+(\.\d+)?$/;
+/** What Date can hold. */
+const MAX_UTC_MS = 8.64e15;
+
+/** Unix milliseconds of a time. @throws FootageError E_TIME */
+export function parseTime(time: Time, what: string): number {
+  const utcMs = toUtcMs(time);
+  if (Math.abs(utcMs) <= MAX_UTC_MS) return utcMs;
+  throw new FootageError(
+    'E_TIME',
+    `The ${what} "${String(time).slice(0, 60)}" is no time: write 2026-01-31T12:00:00Z or Unix seconds.`,
+  );
+}
+
+function toUtcMs(time: Time): number {
+  if (time instanceof Date) return time.getTime();
+  if (typeof time === 'number') return fromSeconds(time);
+  if (UNIX_SECONDS.test(time)) return fromSeconds(Number(time));
+  return RFC_3339.test(time) ? Date.parse(time.replace(' ', 'T').toUpperCase()) : Number.NaN;
+}
+
+/** To the microsecond: 0.1 s are 100 ms, not 100.00000000000001. */
+function fromSeconds(seconds: number): number {
+  return Math.round(seconds * 1e6) / 1000;
+}
+
+/** A positive length of time in seconds, as milliseconds. @throws FootageError E_TIME */
+export function parseDuration(seconds: string | number, what: string): number {
+  const text = String(seconds);
+  const ms = UNIX_SECONDS.test(text) ? fromSeconds(Number(text)) : Number.NaN;
+  if (ms > 0 && ms <= MAX_UTC_MS) return ms;
+  throw new FootageError('E_TIME', `The ${what} "${text.slice(0, 60)}" is no length of time: write seconds, such as 90 or 2.5.`);
+}
+
+/** The span that `start` and `end` or `duration` ask for. @throws FootageError E_TIME, E_RANGE_ORDER, E_QUERY */
+export function parseSpan(query: { start?: Time | undefined; end?: Time | undefined; duration?: string | number | undefined }): {
+  startUtcMs: number;
+  endUtcMs: number;
+} {
+  const { start, end, duration } = query;
+  if (start === undefined || (end === undefined) === (duration === undefined)) {
+    throw new FootageError('E_QUERY', 'A range needs "start" and either "end" or "duration".');
+  }
+  const startUtcMs = parseTime(start, 'start');
+  const endUtcMs =
+    end === undefined ? startUtcMs + parseDuration(duration ?? '', 'duration') : parseTime(end, 'end');
+  if (endUtcMs > startUtcMs) return { startUtcMs, endUtcMs };
+  throw new FootageError('E_RANGE_ORDER', 'The range ends before it begins: give an end after the start.');
+}
