@@ -2,23 +2,23 @@
  * The archive: the composition root that ties recorder, catalog, planner and sender together, and the object that users
  * of the library hold. It knows its recordings; closing it stops them and waits.
  */
-import { randomBytes } from 'node:crypto';
-import { access, constants, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import { access, constants, mkdir, stat } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import type { Catalog } from './catalog/catalog.ts';
 import { openRow, reconcile, sealedRow, type Unreadable } from './catalog/reconcile.ts';
-import { SqliteCatalog } from './catalog/sqlite-catalog.ts';
+import { openCatalog } from './catalog/sqlite-catalog.ts';
+import { cameraUuid } from './catalog/camera-id.ts';
 import { type CameraInfo, listCameras, type Timeline, timelineOf } from './catalog/timeline.ts';
 import { lock, tryLock } from './catalog/writer-lock.ts';
-import { FootageError, ioError, systemCode } from './errors.ts';
+import { FootageError, ioError } from './errors.ts';
 import { createHandler, type Handler, type HandlerOptions } from './http/handler.ts';
 import { openMediaFile } from './ingest/media-file.ts';
 import type { Frame, Track } from './media.ts';
 import { native as defaultNative } from './native.ts';
 import type { Native } from './native-types.ts';
+import { Recording } from './recorder/recording.ts';
 import { Recorder, type RecorderOptions, type RecordingStats, type SegmentSink } from './recorder/recorder.ts';
 import { SegmentCache } from './segment/cache.ts';
-import { syncDirectory } from './segment/disk.ts';
 import { GroupFlusher } from './segment/flusher.ts';
 import { checkCameraName } from './segment/layout.ts';
 import { type Recovery, recoverSegment } from './segment/recover.ts';
@@ -34,6 +34,8 @@ export interface ArchiveOptions {
   readonly create?: boolean;
   /** Change nothing on disk, not even the catalog. Default: only where the folder cannot be written. */
   readonly readOnly?: boolean;
+  /** Seal what a crash left open, of cameras that nobody is recording. Default true, unless read-only. */
+  readonly recover?: boolean;
   /** Limit of each session. Default none. */
   readonly sessionRate?: RateOptions;
   /** Addon or twin. Default: what could be loaded. */
@@ -91,34 +93,6 @@ export interface VerifyReport extends SegmentReport {
   readonly path: string;
 }
 
-/** A recording in progress. */
-export class Recording {
-  readonly camera: string;
-  /** Settles when the recording has ended and everything is sealed; rejects with what ended it too early. */
-  readonly finished: Promise<RecordingStats>;
-  readonly #recorder: Recorder;
-  readonly #stop: AbortController;
-
-  constructor(camera: string, recorder: Recorder, finished: Promise<RecordingStats>, stop: AbortController) {
-    this.camera = camera;
-    this.finished = finished;
-    this.#recorder = recorder;
-    this.#stop = stop;
-    // Whoever awaits `finished` or `stop()` learns of a failure; a recording nobody watches must not end the process.
-    finished.catch(() => undefined);
-  }
-
-  stats(): RecordingStats {
-    return this.#recorder.stats();
-  }
-
-  /** Ends the recording and seals what was appended. */
-  stop(): Promise<RecordingStats> {
-    this.#stop.abort();
-    return this.finished;
-  }
-}
-
 /**
  * Opens an archive: reads its catalog (or makes it anew from the files), and recovers what a crash left open, except of
  * cameras that another process is recording.
@@ -128,11 +102,11 @@ export async function openArchive(path: string, options: ArchiveOptions = {}): P
   const root = resolve(path);
   await checkFolder(root, options.create ?? true);
   const readOnly = options.readOnly ?? !(await isWritable(root));
-  const catalog = await openCatalog(root, readOnly);
+  const catalog = await openCatalog(readOnly ? undefined : join(root, 'catalog.db'));
   try {
     const unreadable = await reconcile(root, catalog, options.native ?? defaultNative);
     const archive = new Archive(root, catalog, readOnly, unreadable, options);
-    if (!readOnly) archive.recovered.push(...(await archive.recover()));
+    if (!readOnly && options.recover !== false) archive.recovered.push(...(await archive.recover()));
     return archive;
   } catch (error) {
     catalog.close();
@@ -148,7 +122,10 @@ async function checkFolder(root: string, create: boolean): Promise<void> {
   }
   const found = await stat(root).catch(() => undefined);
   if (found?.isDirectory() === true) return;
-  throw new FootageError('E_ARCHIVE_MISSING', `There is no archive at ${root}: name the folder of one, or record into it first.`);
+  throw new FootageError(
+    'E_ARCHIVE_MISSING',
+    `There is no archive at ${root}: name the folder of one, or record into it first.`,
+  );
 }
 
 async function isWritable(root: string): Promise<boolean> {
@@ -156,25 +133,6 @@ async function isWritable(root: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-async function openCatalog(root: string, readOnly: boolean): Promise<Catalog> {
-  if (readOnly) return SqliteCatalog.open(':memory:');
-  const path = join(root, 'catalog.db');
-  try {
-    return SqliteCatalog.open(path);
-  } catch (error) {
-    if (!/SQLITE_NOTADB|SQLITE_CORRUPT|not a database|malformed/.test(`${systemCode(error)} ${String(error)}`)) {
-      throw ioError(error, `opening the catalog ${path}`);
-    }
-    // It is a cache: a damaged one is set aside and made anew from the files.
-    const aside = `${path}.damaged-${Date.now()}`;
-    await rename(path, aside);
-    process.emitWarning(`The catalog was damaged and is made anew from the files; the old one is ${aside}.`, {
-      code: 'FOOTAGE_CATALOG_DAMAGED',
-    });
-    return SqliteCatalog.open(path);
-  }
 }
 
 export class Archive {
@@ -195,7 +153,13 @@ export class Archive {
   #closed: Promise<void> | undefined;
 
   /** @internal Use `openArchive`. */
-  constructor(root: string, catalog: Catalog, readOnly: boolean, unreadable: readonly Unreadable[], options: ArchiveOptions) {
+  constructor(
+    root: string,
+    catalog: Catalog,
+    readOnly: boolean,
+    unreadable: readonly Unreadable[],
+    options: ArchiveOptions,
+  ) {
     this.root = root;
     this.readOnly = readOnly;
     this.unreadable = unreadable;
@@ -256,14 +220,6 @@ export class Archive {
   }
 
   #sink(camera: string): SegmentSink {
-    // The catalog is a cache: when it fails, recording goes on and the next start reads the files.
-    const guarded = (change: () => void) => {
-      try {
-        change();
-      } catch (error) {
-        process.emitWarning(`The catalog could not be updated: ${String(error)}`, { code: 'FOOTAGE_CATALOG' });
-      }
-    };
     return {
       opened: ({ path, head, startUtcMs }) =>
         guarded(() => this.#catalog.put(openRow(camera, relative(this.root, path), head, startUtcMs))),
@@ -346,7 +302,10 @@ export class Archive {
     checkCameraName(camera);
     await this.#refresh();
     if (this.#catalog.cameras().includes(camera)) return;
-    throw new FootageError('E_CAMERA_UNKNOWN', `There is no camera "${camera}" in this archive: list the cameras for their names.`);
+    throw new FootageError(
+      'E_CAMERA_UNKNOWN',
+      `There is no camera "${camera}" in this archive: list the cameras for their names.`,
+    );
   }
 
   /** A catalog in memory sees what others record only by looking at the files again. */
@@ -455,29 +414,13 @@ export class Archive {
   }
 }
 
-/** The camera's UUID, made on its first recording and kept in `CAMERA/.camera`. */
-async function cameraUuid(directory: string, root: string): Promise<string> {
-  const path = join(directory, '.camera');
-  const known = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return '';
-    throw ioError(error, `reading ${path}`);
-  });
-  if (/^[0-9a-f]{32}\n$/.test(known)) return known.trim();
-  const uuid = randomBytes(16).toString('hex');
+/** The catalog is a cache: when it fails, recording goes on, and the next start reads the files. */
+function guarded(change: () => void): void {
   try {
-    const file = await open(path, 'w');
-    try {
-      await file.writeFile(`${uuid}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    change();
   } catch (error) {
-    throw ioError(error, `writing ${path}`);
+    process.emitWarning(`The catalog could not be updated: ${String(error)}`, { code: 'FOOTAGE_CATALOG' });
   }
-  await syncDirectory(directory);
-  await syncDirectory(root);
-  return uuid;
 }
 
 async function* withProgress(

@@ -8,7 +8,6 @@ export {
   type ImportResult,
   openArchive,
   type RecordOptions,
-  type Recording,
   type RecoveryReport,
   type SessionRequest,
   type VerifyReport,
@@ -19,6 +18,7 @@ export type { Handler, HandlerOptions } from './http/handler.ts';
 export { type MediaFile, openMediaFile } from './ingest/media-file.ts';
 export { replay } from './ingest/replay.ts';
 export type { Frame, Track, TrackKind } from './media.ts';
+export type { Recording } from './recorder/recording.ts';
 export type { RecorderOptions, RecordingStats } from './recorder/recorder.ts';
 export type { GapPolicy, Manifest } from './session/plan.ts';
 export type { RateLimiter, RateOptions } from './session/rate.ts';

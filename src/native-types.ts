@@ -81,7 +81,7 @@ export interface Native {
   /** `addon`: C++ with sendfile. `twin`: pure TypeScript. */
   readonly kind: 'addon' | 'twin';
   /** CRC32C (Castagnoli, RFC 3720 B.4) of `data`, continuing from `crc` (0 to begin). Unsigned 32 bits. */
-  crc32c(data: Uint8Array, crc?: number): number;
+  readonly crc32c: (data: Uint8Array, crc?: number) => number;
   /** Finds frame delimiters by positioned reads on the thread pool. */
   scan(request: ScanRequest): Promise<ScanResult>;
   /** Starts write-back on all files, then fdatasyncs each. Per file: 0, or errno (positive). */

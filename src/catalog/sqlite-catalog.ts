@@ -2,6 +2,8 @@
  * The catalog in SQLite: `ARCHIVE/catalog.db` in WAL mode, so that one process writes while others read; or in memory
  * for an archive that cannot be written. A database of another schema version is made anew from the files.
  */
+import { rename } from 'node:fs/promises';
+import { ioError, systemCode } from '../errors.ts';
 import type { TrackSummary } from '../format/trailer.ts';
 import type { Catalog, SegmentRow } from './catalog.ts';
 import { type Database, openDatabase, type Statement } from './sqlite.ts';
@@ -170,4 +172,27 @@ function migrate(database: Database): void {
     database.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
   }
   database.exec('COMMIT');
+}
+
+/**
+ * The catalog in the file at `path`, or one in memory. It is a cache: a damaged file is set aside and made anew.
+ * @throws FootageError E_NO_SQLITE, E_READ_ONLY, E_IO
+ */
+export async function openCatalog(path: string | undefined): Promise<Catalog> {
+  if (path === undefined) return SqliteCatalog.open(':memory:');
+  try {
+    return SqliteCatalog.open(path);
+  } catch (error) {
+    if (!isDamage(error)) throw ioError(error, `opening the catalog ${path}`);
+    const aside = `${path}.damaged-${Date.now()}`;
+    await rename(path, aside);
+    process.emitWarning(`The catalog was damaged and is made anew from the files; the old one is ${aside}.`, {
+      code: 'FOOTAGE_CATALOG_DAMAGED',
+    });
+    return SqliteCatalog.open(path);
+  }
+}
+
+function isDamage(error: unknown): boolean {
+  return /SQLITE_NOTADB|SQLITE_CORRUPT|not a database|malformed/.test(`${systemCode(error)} ${String(error)}`);
 }

@@ -11,8 +11,7 @@ export interface Listening {
 
 /** @throws FootageError E_LISTEN */
 export async function listen(archive: Archive, host: string, port: number): Promise<Listening> {
-  const onError = (error: unknown) => process.stderr.write(`footage: ${String(error)}\n`);
-  const server = createServer(archive.handler({ page: true, onError }));
+  const server = createServer(archive.handler({ page: true, onError: report }));
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(listenError(error, host, port)));
     server.listen(port, host, resolve);
@@ -22,9 +21,17 @@ export async function listen(archive: Archive, host: string, port: number): Prom
   return { url, close: () => closeServer(server) };
 }
 
+function report(error: unknown): void {
+  process.stderr.write(`footage: ${String(error)}\n`);
+}
+
 function listenError(error: unknown, host: string, port: number): FootageError {
   const reason = systemCode(error) === 'EADDRINUSE' ? 'another program uses it' : String(error);
-  return new FootageError('E_LISTEN', `Cannot listen on ${host}:${port} (${reason}): choose another with --port.`, error);
+  return new FootageError(
+    'E_LISTEN',
+    `Cannot listen on ${host}:${port} (${reason}): choose another with --port.`,
+    error,
+  );
 }
 
 async function closeServer(server: Server): Promise<void> {

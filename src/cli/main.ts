@@ -128,7 +128,9 @@ function report(error: unknown): number {
     process.stderr.write(`footage: ${error.code}: ${error.message}\n`);
     return error.exitStatus;
   }
-  process.stderr.write(`footage: unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.stderr.write(
+    `footage: unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+  );
   return 1;
 }
 

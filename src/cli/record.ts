@@ -1,9 +1,10 @@
 /** `footage record`: a file replayed in real time as if it were a camera, stamped with the present wall clock. */
-import { openArchive, type Recording } from '../archive.ts';
+import { openArchive } from '../archive.ts';
 import { FootageError } from '../errors.ts';
 import { openMediaFile } from '../ingest/media-file.ts';
 import { replay } from '../ingest/replay.ts';
 import type { Frame, Track } from '../media.ts';
+import type { Recording } from '../recorder/recording.ts';
 import { parseDuration } from '../time.ts';
 import { printJson, untilInterrupted } from './support.ts';
 
@@ -18,7 +19,10 @@ interface RecordFlags {
 export async function runRecord(flags: RecordFlags): Promise<void> {
   const durationMs = flags.duration === undefined ? Infinity : parseDuration(flags.duration, '--duration');
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(flags.input)) {
-    throw new FootageError('E_INPUT_UNSUPPORTED', 'This version records from MP4 and MOV files only: name a file as --input.');
+    throw new FootageError(
+      'E_INPUT_UNSUPPORTED',
+      'This version records from MP4 and MOV files only: name a file as --input.',
+    );
   }
   const signal = untilInterrupted();
   const file = await openMediaFile(flags.input);
@@ -42,7 +46,10 @@ async function* upTo(
   tracks: readonly Track[],
   durationMs: number,
 ): AsyncGenerator<Frame, void, undefined> {
-  const leading = Math.max(0, tracks.findIndex(({ kind }) => kind === 'video'));
+  const leading = Math.max(
+    0,
+    tracks.findIndex(({ kind }) => kind === 'video'),
+  );
   let beginMs: number | undefined;
   for await (const frame of frames) {
     const atMs = (frame.dts * 1000) / (tracks[frame.track]?.timescale ?? 1);
@@ -76,7 +83,7 @@ function print(recording: Recording, tracks: readonly Track[], json: boolean): v
       recordedMs,
       segments,
     });
-  } else if (process.stderr.isTTY === true) {
+  } else if (process.stderr.isTTY) {
     process.stderr.write(`\r${recording.camera}: ${(recordedMs / 1000).toFixed(0)} s recorded `);
   }
 }

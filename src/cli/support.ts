@@ -1,10 +1,10 @@
 /** What several commands share: progress bars, signals, opening an archive that must exist. */
 import { SingleBar } from 'cli-progress';
-import { type Archive, openArchive } from '../archive.ts';
+import { type Archive, type ArchiveOptions, openArchive } from '../archive.ts';
 
 /** A progress bar on standard error, only on a terminal. */
 export function progressBar(label: string, total: number): { update: (value: number) => void; stop: () => void } {
-  if (process.stderr.isTTY !== true) return { update: () => undefined, stop: () => undefined };
+  if (!process.stderr.isTTY) return { update: () => undefined, stop: () => undefined };
   const bar = new SingleBar({ format: `${label} [{bar}] {percentage}% {eta_formatted}`, stream: process.stderr });
   bar.start(total, 0);
   return { update: (value) => bar.update(value), stop: () => bar.stop() };
@@ -20,8 +20,12 @@ export function untilInterrupted(): AbortSignal {
 }
 
 /** Runs `use` with an archive that exists already, and closes it. */
-export async function withArchive<T>(path: string, use: (archive: Archive) => Promise<T>): Promise<T> {
-  const archive = await openArchive(path, { create: false });
+export async function withArchive<T>(
+  path: string,
+  use: (archive: Archive) => Promise<T>,
+  options: ArchiveOptions = {},
+): Promise<T> {
+  const archive = await openArchive(path, { ...options, create: false });
   try {
     return await use(archive);
   } finally {

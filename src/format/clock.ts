@@ -31,7 +31,7 @@ export class TrackClock {
 
   #at(dts: number): Mapping {
     let low = 0;
-    for (let high = this.#mappings.length; high - low > 1; ) {
+    for (let high = this.#mappings.length; high - low > 1;) {
       const middle = (low + high) >>> 1;
       if ((this.#mappings[middle]?.fromDts ?? 0) <= dts) low = middle;
       else high = middle;

@@ -64,7 +64,7 @@ export function recordOffsets(block: IndexBlock): Float64Array {
   const view = viewOf(block.records);
   const offsets: number[] = [];
   let position = block.from;
-  for (let at = 0; at + DELIMITER_BYTES <= block.records.byteLength; ) {
+  for (let at = 0; at + DELIMITER_BYTES <= block.records.byteLength;) {
     offsets.push(position);
     position += DELIMITER_BYTES + view.getUint32(at + 8);
     at += DELIMITER_BYTES + keptPayloadBytes(view, at);

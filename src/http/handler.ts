@@ -76,7 +76,10 @@ async function handle(
   const route = ROUTES.find(({ pattern }) => pattern.test(url.pathname));
   if (route === undefined && !isPage) {
     if (next !== undefined) return next();
-    throw new FootageError('E_NOT_FOUND', `There is nothing at ${url.pathname.slice(0, 80)}: see the addresses in the README.`);
+    throw new FootageError(
+      'E_NOT_FOUND',
+      `There is nothing at ${url.pathname.slice(0, 80)}: see the addresses in the README.`,
+    );
   }
   if (req.method !== 'GET' && req.method !== 'HEAD') {
     res.setHeader('Allow', 'GET, HEAD');

@@ -11,7 +11,15 @@ import { box, fourcc, fullBox, i64, u8, u16, u32, u64, viewOf, zeros } from './b
 import { writeSampleEntry } from './sample-entry.ts';
 
 /** The file type box of everything that is written (4.3). */
-export const FTYP = box('ftyp', fourcc('isom'), u32(0x200), fourcc('isom'), fourcc('iso6'), fourcc('mp41'), fourcc('mp42'));
+export const FTYP = box(
+  'ftyp',
+  fourcc('isom'),
+  u32(0x200),
+  fourcc('isom'),
+  fourcc('iso6'),
+  fourcc('mp41'),
+  fourcc('mp42'),
+);
 
 /** One entry of the edit list (8.6.6). `mediaTime` −1 is an empty edit. */
 export interface Edit {
@@ -244,7 +252,7 @@ class Words {
 /** `stts` (8.6.1.2): maximal runs, the last sample in a run of its own. */
 function timeToSample({ count, delta }: MovieSamples): Table {
   const words = new Words();
-  for (let i = 0; i < count; ) {
+  for (let i = 0; i < count;) {
     let next = i + 1;
     while (next < count - 1 && delta[next] === delta[i]) next++;
     words.push(next - i, delta[i] ?? 0);
@@ -257,7 +265,7 @@ function timeToSample({ count, delta }: MovieSamples): Table {
 function compositionOffsets({ count, compositionOffset }: MovieSamples): Table {
   const words = new Words();
   let version = 0;
-  for (let i = 0; i < count; ) {
+  for (let i = 0; i < count;) {
     const offset = compositionOffset[i] ?? 0;
     let next = i + 1;
     while (next < count && compositionOffset[next] === offset) next++;

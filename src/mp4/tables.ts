@@ -22,6 +22,12 @@ export interface SampleTable {
 
 const COLUMNS = ['dts', 'duration', 'compositionOffset', 'size', 'offset', 'sync'] as const;
 
+/** `to`, a longer array, with the content of `from`. */
+function grown<T extends Float64Array | Int32Array | Uint32Array | Uint8Array>(to: T, from: T): T {
+  to.set(from);
+  return to;
+}
+
 /** A sample table that grows by appending. */
 export class SampleTableBuilder implements SampleTable {
   count = 0;
@@ -45,10 +51,6 @@ export class SampleTableBuilder implements SampleTable {
 
   #grow(): void {
     const length = this.dts.length * 2;
-    const grown = <T extends Float64Array | Int32Array | Uint32Array | Uint8Array>(to: T, from: T): T => {
-      to.set(from);
-      return to;
-    };
     this.dts = grown(new Float64Array(length), this.dts);
     this.duration = grown(new Float64Array(length), this.duration);
     this.compositionOffset = grown(new Int32Array(length), this.compositionOffset);

@@ -9,7 +9,14 @@ import { randomBytes } from 'node:crypto';
 import { FootageError } from '../errors.ts';
 import { TrackClock } from '../format/clock.ts';
 import { RecordFlag, RecordType, writeDelimiter, DELIMITER_BYTES } from '../format/delimiter.ts';
-import { type Anchor, encodeAnchor, encodeGroupTable, type Head, MAX_TRACKS, type TrackEnd } from '../format/records.ts';
+import {
+  type Anchor,
+  encodeAnchor,
+  encodeGroupTable,
+  type Head,
+  MAX_TRACKS,
+  type TrackEnd,
+} from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Frame, Track } from '../media.ts';
 import type { Native } from '../native-types.ts';
@@ -62,7 +69,12 @@ export interface RecordingStats {
   readonly recordedMs: number;
 }
 
-const DEFAULTS = { segmentDurationMs: 3_600_000, segmentBytes: 2 ** 30, flushIntervalMs: 1000, indexIntervalMs: 10_000 };
+const DEFAULTS = {
+  segmentDurationMs: 3_600_000,
+  segmentBytes: 2 ** 30,
+  flushIntervalMs: 1000,
+  indexIntervalMs: 10_000,
+};
 /** Bytes that may wait for the disk before the source has to. */
 const MAX_PENDING_BYTES = 8 * 2 ** 20;
 /** Frames of other tracks kept from before the first sync sample of the leading one. */
@@ -108,7 +120,10 @@ export class Recorder {
     this.#deps = deps;
     this.#options = { ...DEFAULTS, ...options };
     this.#states = tracks.map((track, index) => new TrackState(track, index));
-    this.#leading = Math.max(0, tracks.findIndex((track) => track.kind === 'video'));
+    this.#leading = Math.max(
+      0,
+      tracks.findIndex((track) => track.kind === 'video'),
+    );
   }
 
   stats(): RecordingStats {
@@ -261,7 +276,10 @@ export class Recorder {
     if (first === undefined || last === undefined) return;
     if (state.index === this.#leading) this.#moveAnchor(segment, first);
     const frames = group.map((frame) => frame.data);
-    const entries = group.map(({ data, durationTicks }) => ({ size: data.byteLength, durationTicks: durationTicks ?? 0 }));
+    const entries = group.map(({ data, durationTicks }) => ({
+      size: data.byteLength,
+      durationTicks: durationTicks ?? 0,
+    }));
     const table = encodeGroupTable(entries);
     const delimiter = this.#delimiter(segment, state, first, RecordType.group, [table, ...frames]);
     const lead = new Uint8Array(delimiter.byteLength + table.byteLength);
@@ -384,8 +402,8 @@ export class Recorder {
 async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T, void, undefined> {
   const iterator = source[Symbol.asyncIterator]();
   // One listener for months of frames; it ends whatever wait is under way.
-  let wake: () => void = () => undefined;
-  const onAbort = () => wake();
+  let wake: (() => void) | undefined;
+  const onAbort = () => wake?.();
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     while (!signal.aborted) {

@@ -133,7 +133,9 @@ export class TrackState {
     const held = this.#held;
     if (last && held !== undefined) {
       this.#held = undefined;
-      const length = this.#typical ?? (this.track.timescale === this.track.sampleRate ? 1024 : Math.round(this.track.timescale / 50));
+      const length =
+        this.#typical ??
+        (this.track.timescale === this.track.sampleRate ? 1024 : Math.round(this.track.timescale / 50));
       this.#push({ ...held, durationTicks: length }, complete);
     }
     this.#close(complete);

@@ -89,7 +89,8 @@ class TrackBuilder {
       samples.duration[last] = end.endDts - lastDts;
       return { track, samples: view(samples, samples.count), endDts: end.endDts, estimated: end.estimated };
     }
-    if (!estimate) return { track, samples: view(samples, last), endDts: last > 0 ? lastDts : undefined, estimated: false };
+    if (!estimate)
+      return { track, samples: view(samples, last), endDts: last > 0 ? lastDts : undefined, estimated: false };
     const duration = samples.duration[last - 1] ?? Math.round(track.timescale / 25);
     samples.duration[last] = duration;
     return { track, samples: view(samples, samples.count), endDts: lastDts + duration, estimated: true };

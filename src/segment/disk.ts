@@ -92,7 +92,7 @@ export async function makeDirectory(path: string): Promise<string[]> {
   });
   if (first === undefined) return [path];
   const changed = [path];
-  for (let at = path; at !== dirname(first); ) {
+  for (let at = path; at !== dirname(first);) {
     at = dirname(at);
     changed.push(at);
   }

@@ -75,7 +75,8 @@ export class GroupFlusher {
     const fds = [...new Set(group.flatMap((request) => request.fds))];
     const errors = await this.#native.groupFlush(Int32Array.from(fds)).catch((error: unknown) => error);
     for (const request of group) {
-      const errno = errors instanceof Int32Array ? request.fds.map((fd) => errors[fds.indexOf(fd)] ?? 0).find(Boolean) : -1;
+      const errno =
+        errors instanceof Int32Array ? request.fds.map((fd) => errors[fds.indexOf(fd)] ?? 0).find(Boolean) : -1;
       if (errno === undefined) request.resolve();
       else request.reject(flushError(errno, errors));
     }

@@ -87,7 +87,9 @@ async function rebuild(file: FileHandle, path: string, options: RecoverOptions):
       : await scanInto(file, builder, opened.position, { verify: false, resync: true }, native);
     const contents = builder.contents(true);
     if (extentOf(contents) === undefined) return await leftover(file, path, opened.position);
-    const dataEnd = builder.ended ? await truncateTo(file, report.next) : await appendEnd(file, builder, contents, report, native);
+    const dataEnd = builder.ended
+      ? await truncateTo(file, report.next)
+      : await appendEnd(file, builder, contents, report, native);
     await flusher.flush([file.fd]);
     const trailer = await sealSegment(file, withHoleAnchors(contents), {
       dataEnd,

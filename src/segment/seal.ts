@@ -4,12 +4,7 @@
  * (catalog row, removal of the pseudo-header) is the caller's.
  */
 import type { FileHandle } from 'node:fs/promises';
-import {
-  encodeSegmentIndex,
-  type Break,
-  type SegmentIndex,
-  SEGMENT_INDEX_USER_TYPE,
-} from '../format/segment-index.ts';
+import { encodeSegmentIndex, type Break, type SegmentIndex, SEGMENT_INDEX_USER_TYPE } from '../format/segment-index.ts';
 import {
   encodeTrailer,
   NO_TABLE,
@@ -41,11 +36,7 @@ export interface SealOptions {
   readonly native: Native;
 }
 
-export async function sealSegment(
-  file: FileHandle,
-  contents: SegmentContents,
-  options: SealOptions,
-): Promise<Trailer> {
+export async function sealSegment(file: FileHandle, contents: SegmentContents, options: SealOptions): Promise<Trailer> {
   const { moov, trailer } = sealedTail(contents, options);
   await writeAll(file, [moov, encodeTrailer(trailer, options.native.crc32c)], options.dataEnd);
   await options.flush();

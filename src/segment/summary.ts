@@ -47,7 +47,8 @@ export function extentOf(contents: SegmentContents): Extent | undefined {
   let endUtcMs = -Infinity;
   contents.tracks.forEach(({ track, samples }, t) => {
     const clock = clocks[t];
-    for (let i = 0; clock !== undefined && i < samples.count; i++) {
+    if (clock === undefined) return;
+    for (let i = 0; i < samples.count; i++) {
       const dts = samples.dts[i] ?? 0;
       const pts = ptsAt(samples, i);
       const end = pts + (samples.duration[i] ?? 0);

@@ -21,7 +21,8 @@ export interface SegmentReport {
 
 export async function verifySegment(path: string, native: Native): Promise<SegmentReport> {
   const file = await openIfThere(path);
-  if (file === undefined) return { state: 'unreadable', frames: 0, problems: ['the file is gone'], unexplainedBytes: 0 };
+  if (file === undefined)
+    return { state: 'unreadable', frames: 0, problems: ['the file is gone'], unexplainedBytes: 0 };
   try {
     const trailer = await readTrailer(file, native);
     return trailer === undefined ? await verifyOpen(file, native) : await verifySealed(file, trailer, native);
@@ -47,7 +48,8 @@ async function scanAll(file: FileHandle, to: number, native: Native): Promise<Sc
   return { contents: builder.contents(true), damaged, ended: builder.ended };
 }
 
-const bytesOf = (ranges: readonly (readonly [number, number])[]) => ranges.reduce((sum, [from, to]) => sum + to - from, 0);
+const bytesOf = (ranges: readonly (readonly [number, number])[]) =>
+  ranges.reduce((sum, [from, to]) => sum + to - from, 0);
 
 const framesOf = ({ tracks }: SegmentContents) => tracks.reduce((sum, { samples }) => sum + samples.count, 0);
 

@@ -11,7 +11,16 @@ import { ioError } from '../errors.ts';
 import { viewOf } from '../format/bytes.ts';
 import { DELIMITER_BYTES, keptPayloadBytes } from '../format/delimiter.ts';
 import { encodeIndexBlock } from '../format/index-block.ts';
-import { type Anchor, encodeAnchor, encodeConfiguration, encodeEnd, encodeHead, type Head, seedOf, type TrackEnd } from '../format/records.ts';
+import {
+  type Anchor,
+  encodeAnchor,
+  encodeConfiguration,
+  encodeEnd,
+  encodeHead,
+  type Head,
+  seedOf,
+  type TrackEnd,
+} from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Track } from '../media.ts';
 import { concatBytes } from '../mp4/box.ts';
@@ -66,7 +75,13 @@ export class SegmentWriter {
   #indexPosition: number;
   #indexedAtMs = performance.now();
 
-  private constructor(options: SegmentWriterOptions, path: string, files: readonly [FileHandle, FileHandle], headBytes: Uint8Array, directories: readonly string[]) {
+  private constructor(
+    options: SegmentWriterOptions,
+    path: string,
+    files: readonly [FileHandle, FileHandle],
+    headBytes: Uint8Array,
+    directories: readonly string[],
+  ) {
     this.#options = options;
     this.id = options.head.segment;
     this.path = path;

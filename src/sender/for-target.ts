@@ -18,7 +18,7 @@ import type { Writable } from 'node:stream';
 import { FootageError } from '../errors.ts';
 import { native as defaultNative } from '../native.ts';
 import type { Native } from '../native-types.ts';
-import { clientGone, clientIdle } from './failures.ts';
+import { clientGone, clientIdle, failureOfCause } from './failures.ts';
 import { NativeSender, type NativeTarget } from './native.ts';
 import { resolveOptions } from './options.ts';
 import { ProgressWatch } from './progress-watch.ts';
@@ -66,7 +66,7 @@ async function forResponse(res: ServerResponse, native: Native, options: Require
   if (createSender !== undefined && !corked && mayBypass(res)) {
     await settled(res, options.idleTimeoutMs);
     const target = bypass(res);
-    if (target !== undefined) return new NativeSender(createSender, target, options);
+    if (target !== undefined) return makeNative(createSender, target, options);
   }
   return new StreamSender(res as ServerResponse & StreamTarget, options);
 }
@@ -85,9 +85,22 @@ async function forSocket(socket: Socket, native: Native, options: Required<Sende
   if (createSender !== undefined && socket.writableCorked === 0 && descriptorOf(socket) !== undefined) {
     await settled(socket, options.idleTimeoutMs);
     const fd = descriptorOf(socket);
-    if (fd !== undefined && socket.writableLength === 0) return new NativeSender(createSender, { socket, fd }, options);
+    if (fd !== undefined && socket.writableLength === 0) return makeNative(createSender, { socket, fd }, options);
   }
   return new StreamSender(socket, options);
+}
+
+/** Fails where there is no descriptor left for the duplicate. */
+function makeNative(
+  create: NonNullable<Native['createSender']>,
+  target: NativeTarget,
+  options: Required<SenderOptions>,
+): Sender {
+  try {
+    return new NativeSender(create, target, options);
+  } catch (error) {
+    throw failureOfCause(error);
+  }
 }
 
 function ended(): FootageError {

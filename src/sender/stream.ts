@@ -30,6 +30,8 @@ export interface StreamTarget extends EventEmitter {
   readonly writableLength: number;
   readonly writableNeedDrain: boolean;
   readonly writableCorked: number;
+  /** HTTP/2 only: the code of the stream's reset, which ends the stream before it destroys it. */
+  readonly rstCode?: number | undefined;
 }
 
 /** A piece in the queue; its front moves forward as it is sent. */
@@ -64,6 +66,7 @@ export class StreamSender implements Sender {
       onProgress: () => this.#waiters.notify(),
       onIdle: () => this.#fail(clientIdle(options.idleTimeoutMs)),
     });
+    if (this.#phase === 'draining') this.#watch.start();
     target.on('drain', this.#onDrain);
     target.on('error', this.#onError);
     target.on('close', this.#onClose);
@@ -171,7 +174,7 @@ export class StreamSender implements Sender {
 
   #write(chunk: Uint8Array): void {
     if (this.#target.destroyed || this.#target.writableEnded) {
-      this.#fail(this.#target.destroyed ? clientGone() : endedEarly());
+      this.#fail(this.#whyEnded());
       return;
     }
     this.#ownBytes -= chunk.length;
@@ -213,8 +216,14 @@ export class StreamSender implements Sender {
 
   readonly #onClose = (): void => {
     if (this.#ownBytes === 0 && this.#target.writableFinished) this.#release();
-    else this.#fail(this.#target.writableFinished ? endedEarly() : clientGone());
+    else this.#fail(this.#whyEnded());
   };
+
+  /** The stream takes no more, though there is more: either its owner has ended it, or the client is gone. */
+  #whyEnded(): Error {
+    const { writableEnded, rstCode = 0 } = this.#target;
+    return writableEnded && rstCode === 0 ? endedEarly() : clientGone();
+  }
 
   #fail(error: Error): void {
     if (this.#phase === 'closed') return;

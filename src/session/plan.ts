@@ -55,7 +55,10 @@ export function planMp4(runs: readonly Run[], request: PlanRequest): Plan {
   if (parts.length === 0) throw nothingThere(request);
   checkSameConfiguration(parts);
   const delivered = parts.map(spanOf);
-  const missing = gapsBetween(delivered.toSorted((a, b) => a.startUtcMs - b.startUtcMs), request);
+  const missing = gapsBetween(
+    delivered.toSorted((a, b) => a.startUtcMs - b.startUtcMs),
+    request,
+  );
   if (request.gaps === 'error' && missing.length > 0) throw gapError(request, missing);
   const timeline = buildTimeline(parts);
   const payload = buildPayload(parts, timeline.tracks);
@@ -112,7 +115,9 @@ function checkSameConfiguration(parts: readonly Part[]): void {
 }
 
 function sameConfiguration({ track: a }: RunTrack, { track: b }: RunTrack): boolean {
-  return a.codec === b.codec && a.width === b.width && a.height === b.height && Buffer.compare(a.config, b.config) === 0;
+  return (
+    a.codec === b.codec && a.width === b.width && a.height === b.height && Buffer.compare(a.config, b.config) === 0
+  );
 }
 
 function describe({ track }: RunTrack): string {

@@ -213,8 +213,7 @@ function selectAudio(
 
 function audioPart(run: Run, source: RunTrack, span: Span, within: Stretch | Window): Part | undefined {
   const { timescale } = source.track;
-  const limits =
-    'fromS' in within ? within : { fromS: within.firstPts / timescale, toS: within.endPts / timescale };
+  const limits = 'fromS' in within ? within : { fromS: within.firstPts / timescale, toS: within.endPts / timescale };
   const audio = selectAudio(source, limits, span, { cutAtStart: false, cutAtEnd: false });
   if (audio === undefined) return undefined;
   const last = audio.to - 1;

@@ -99,7 +99,11 @@ async function pause(ms: number, sender: Sender): Promise<void> {
   }
 }
 
-async function* piecesOf(slice: Slice, pieceBytes: number, source: CurrentFile): AsyncGenerator<Piece, void, undefined> {
+async function* piecesOf(
+  slice: Slice,
+  pieceBytes: number,
+  source: CurrentFile,
+): AsyncGenerator<Piece, void, undefined> {
   if (slice.kind === 'bytes') {
     for (let at = 0; at < slice.data.byteLength; at += pieceBytes) {
       yield { kind: 'bytes', data: slice.data.subarray(at, at + pieceBytes) };

@@ -57,7 +57,7 @@ export class VirtualFile {
   /** Index of the slice that holds `position`. */
   #indexAt(position: number): number {
     let low = 0;
-    for (let high = this.#starts.length; high - low > 1; ) {
+    for (let high = this.#starts.length; high - low > 1;) {
       const middle = (low + high) >>> 1;
       if ((this.#starts[middle] ?? 0) <= position) low = middle;
       else high = middle;
