@@ -6,7 +6,7 @@ import { access, constants, mkdir, stat } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import type { Catalog } from './catalog/catalog.ts';
 import { openRow, reconcile, sealedRow, type Unreadable } from './catalog/reconcile.ts';
-import { openCatalog } from './catalog/sqlite-catalog.ts';
+import { isDamage, openCatalog, setCatalogAside } from './catalog/sqlite-catalog.ts';
 import { cameraUuid } from './catalog/camera-id.ts';
 import { type CameraInfo, listCameras, type Timeline, timelineOf } from './catalog/timeline.ts';
 import { lock, tryLock } from './catalog/writer-lock.ts';
@@ -23,8 +23,8 @@ import { GroupFlusher } from './segment/flusher.ts';
 import { checkCameraName } from './segment/layout.ts';
 import { type Recovery, recoverSegment } from './segment/recover.ts';
 import { type SegmentReport, verifySegment } from './segment/verify.ts';
-import { loadRuns } from './session/load.ts';
-import { type GapPolicy, planMp4 } from './session/plan.ts';
+import type { GapPolicy } from './session/plan.ts';
+import { Planner } from './session/planner.ts';
 import type { RateOptions } from './session/rate.ts';
 import { Session } from './session/session.ts';
 import { parseSpan, parseTime, type Time } from './time.ts';
@@ -102,15 +102,29 @@ export async function openArchive(path: string, options: ArchiveOptions = {}): P
   const root = resolve(path);
   await checkFolder(root, options.create ?? true);
   const readOnly = options.readOnly ?? !(await isWritable(root));
-  const catalog = await openCatalog(readOnly ? undefined : join(root, 'catalog.db'));
+  const database = readOnly ? undefined : join(root, 'catalog.db');
+  const { catalog, unreadable } = await reconciled(root, database, options.native ?? defaultNative);
   try {
-    const unreadable = await reconcile(root, catalog, options.native ?? defaultNative);
     const archive = new Archive(root, catalog, readOnly, unreadable, options);
     if (!readOnly && options.recover !== false) archive.recovered.push(...(await archive.recover()));
     return archive;
   } catch (error) {
     catalog.close();
     throw error;
+  }
+}
+
+/** The catalog, held against the files; a database that turns out to be damaged is made anew. */
+async function reconciled(root: string, database: string | undefined, native: Native) {
+  for (let first = true; ; first = false) {
+    const catalog = await openCatalog(database);
+    try {
+      return { catalog, unreadable: await reconcile(root, catalog, native) };
+    } catch (error) {
+      catalog.close();
+      if (database === undefined || !first || !isDamage(error)) throw error;
+      await setCatalogAside(database);
+    }
   }
 }
 
@@ -139,27 +153,22 @@ export class Archive {
   /** Absolute path of the folder. */
   readonly root: string;
   readonly readOnly: boolean;
-  /** Files that look like segments but cannot be read; they are never touched. */
-  readonly unreadable: readonly Unreadable[];
+  /** Files that look like segments but cannot be read; recovery sets aside what it cannot understand. */
+  readonly unreadable: Unreadable[];
   /** What opening the archive recovered. */
   readonly recovered: RecoveryReport[] = [];
   readonly #catalog: Catalog;
   readonly #native: Native;
   readonly #flusher: GroupFlusher;
   readonly #cache: SegmentCache;
+  readonly #planner: Planner;
   readonly #now: () => number;
   readonly #sessionRate: RateOptions;
   readonly #recordings = new Set<Recording>();
   #closed: Promise<void> | undefined;
 
   /** @internal Use `openArchive`. */
-  constructor(
-    root: string,
-    catalog: Catalog,
-    readOnly: boolean,
-    unreadable: readonly Unreadable[],
-    options: ArchiveOptions,
-  ) {
+  constructor(root: string, catalog: Catalog, readOnly: boolean, unreadable: Unreadable[], options: ArchiveOptions) {
     this.root = root;
     this.readOnly = readOnly;
     this.unreadable = unreadable;
@@ -167,13 +176,14 @@ export class Archive {
     this.#native = options.native ?? defaultNative;
     this.#flusher = new GroupFlusher(this.#native);
     this.#cache = new SegmentCache(this.#native);
+    this.#planner = new Planner({ archive: root, catalog, cache: this.#cache });
     this.#now = options.now ?? Date.now;
     this.#sessionRate = options.sessionRate ?? { bytesPerSecond: 0 };
   }
 
   /**
    * Records frames of a camera until they end, `signal` aborts, or `stop()` is called. Resolves when the camera is ours.
-   * @throws FootageError E_CAMERA_NAME, E_CAMERA_BUSY, E_READ_ONLY, E_TRACK
+   * @throws FootageError E_CAMERA_NAME, E_CAMERA_BUSY, E_FORMAT_VERSION, E_READ_ONLY, E_TRACK
    */
   async record(camera: string, options: RecordOptions): Promise<Recording> {
     const { tracks, frames, signal, ...recorderOptions } = options;
@@ -208,7 +218,7 @@ export class Archive {
     });
     const held = await lock(directory, camera);
     try {
-      await this.#recoverCamera(camera);
+      refuseNewer(await this.#recoverCamera(camera));
       const uuid = await cameraUuid(directory, this.root);
       const sink = this.#sink(camera);
       const deps = { directory, camera: uuid, native: this.#native, flusher: this.#flusher, sink, now: this.#now };
@@ -283,12 +293,12 @@ export class Archive {
     const { camera, gaps = 'collapse' } = request;
     await this.#checkKnown(camera);
     const span = parseSpan(request);
-    const runs = await loadRuns(camera, span, { archive: this.root, catalog: this.#catalog, cache: this.#cache });
-    const plan = planMp4(runs, { camera, gaps, ...span });
+    const plan = await this.#planner.plan({ camera, gaps, ...span });
     return new Session(plan, {
       native: this.#native,
       rate: this.#sessionRate,
-      lease: (id, segments, untilUtcMs) => this.#catalog.lease(id, segments, untilUtcMs),
+      // A full disk takes no lease, and must not keep footage from being read either.
+      lease: (id, segments, untilUtcMs) => guarded(() => this.#catalog.lease(id, segments, untilUtcMs)),
       now: this.#now,
     });
   }
@@ -337,7 +347,8 @@ export class Archive {
     this.#check();
     this.#checkWritable();
     const reports: RecoveryReport[] = [];
-    for (const camera of new Set(this.#catalog.open().map((row) => row.camera))) {
+    const cameras = [...this.#catalog.open().map((row) => row.camera), ...this.unreadable.map((file) => file.camera)];
+    for (const camera of new Set(cameras)) {
       const held = tryLock(join(this.root, camera));
       if (held === undefined) continue;
       try {
@@ -349,28 +360,41 @@ export class Archive {
     return reports;
   }
 
-  /** The caller holds the camera's writer lock. */
+  /** The caller holds the camera's writer lock. A segment that cannot be recovered keeps nothing else from being. */
   async #recoverCamera(camera: string): Promise<RecoveryReport[]> {
     const reports: RecoveryReport[] = [];
-    for (const row of this.#catalog.open()) {
-      if (row.camera !== camera) continue;
-      const path = join(this.root, row.path);
-      const gone = (await stat(path).catch(() => undefined)) === undefined;
-      const recovery: Recovery = gone
-        ? { outcome: 'empty' }
-        : await recoverSegment(path, { native: this.#native, flusher: this.#flusher });
-      if (recovery.outcome === 'sealed') this.#catalog.put(sealedRow(camera, row.path, recovery.trailer));
-      else this.#catalog.remove(row.id);
-      reports.push({ camera, path: row.path, recovery });
+    const rows = this.#catalog.open().filter((row) => row.camera === camera);
+    for (const { id, path } of rows) {
+      const recovery = await this.#recoverFile(path);
+      if (recovery.outcome === 'sealed') this.#catalog.put(sealedRow(camera, path, recovery.trailer));
+      else if (recovery.outcome !== 'failed') this.#catalog.remove(id);
+      reports.push({ camera, path, recovery });
+    }
+    // Files that do not read as segments: begun and never written, or damaged at their very beginning.
+    for (const file of this.unreadable.filter((one) => one.camera === camera)) {
+      const path = relative(this.root, file.path);
+      const recovery = await this.#recoverFile(path);
+      if (recovery.outcome === 'sealed') this.#catalog.put(sealedRow(camera, path, recovery.trailer));
+      if (recovery.outcome !== 'failed') this.unreadable.splice(this.unreadable.indexOf(file), 1);
+      reports.push({ camera, path, recovery });
     }
     return reports;
+  }
+
+  async #recoverFile(path: string): Promise<Recovery> {
+    const file = join(this.root, path);
+    if ((await stat(file).catch(() => undefined)) === undefined) return { outcome: 'empty' };
+    try {
+      return await recoverSegment(file, { native: this.#native, flusher: this.#flusher });
+    } catch (error) {
+      return { outcome: 'failed', error: ioError(error, `recovering ${path}`) };
+    }
   }
 
   /** Checks every checksum and every table against the frames, segment by segment. Changes nothing. */
   async *verify(): AsyncGenerator<VerifyReport, void, undefined> {
     this.#check();
-    for (const { path, reason } of await reconcile(this.root, this.#catalog, this.#native)) {
-      const camera = relative(this.root, path).split('/')[0] ?? '';
+    for (const { camera, path, reason } of await reconcile(this.root, this.#catalog, this.#native)) {
       const problems = [reason];
       yield { camera, path: relative(this.root, path), state: 'unreadable', frames: 0, problems, unexplainedBytes: 0 };
     }
@@ -420,6 +444,13 @@ function guarded(change: () => void): void {
     change();
   } catch (error) {
     process.emitWarning(`The catalog could not be updated: ${String(error)}`, { code: 'FOOTAGE_CATALOG' });
+  }
+}
+
+/** A camera that a newer version has recorded is left to it: what of its files may be changed is not known here. */
+function refuseNewer(reports: readonly RecoveryReport[]): void {
+  for (const { recovery } of reports) {
+    if (recovery.outcome === 'failed' && recovery.error.code === 'E_FORMAT_VERSION') throw recovery.error;
   }
 }
 

@@ -14,8 +14,9 @@ import { hasSealedPrefix, OpenSegmentReader, readTrailer } from '../segment/read
 import { extentOf } from '../segment/summary.ts';
 import type { Catalog, SegmentRow } from './catalog.ts';
 
-/** Files that look like segments but cannot be read as such: reported, never touched. */
+/** Files that look like segments but cannot be read as such: reported, not touched here. */
 export interface Unreadable {
+  readonly camera: string;
   readonly path: string;
   readonly reason: string;
 }
@@ -28,8 +29,9 @@ interface SegmentFile {
 }
 
 export async function reconcile(archive: string, catalog: Catalog, native: Native): Promise<Unreadable[]> {
-  const files = await segmentFiles(archive);
+  // In this order: a segment that another process begins meanwhile is a file without a row, never a row without a file.
   const known = new Map(catalog.all().map((row) => [row.id, row]));
+  const files = await segmentFiles(archive);
   const unreadable: Unreadable[] = [];
   for (const file of files) {
     const row = known.get(file.id);
@@ -70,7 +72,7 @@ async function namesIn(directory: string): Promise<string[]> {
 
 async function readRow(archive: string, file: SegmentFile, native: Native): Promise<SegmentRow | Unreadable> {
   const handle = await openIfThere(file.path);
-  if (handle === undefined) return { path: file.path, reason: 'it disappeared' };
+  if (handle === undefined) return { camera: file.camera, path: file.path, reason: 'it disappeared' };
   let taken = false;
   try {
     const trailer = await readTrailer(handle, native);
@@ -78,7 +80,7 @@ async function readRow(archive: string, file: SegmentFile, native: Native): Prom
     if (trailer !== undefined && (await hasSealedPrefix(handle, trailer))) return sealedRow(file.camera, path, trailer);
     taken = true;
     const reader = await OpenSegmentReader.open(handle, file.path, native);
-    if (reader === undefined) return { path: file.path, reason: 'it does not begin with a head' };
+    if (reader === undefined) return { camera: file.camera, path: file.path, reason: 'it does not begin with a head' };
     try {
       await reader.refresh();
       const extent = extentOf(reader.contents(true));
@@ -87,7 +89,7 @@ async function readRow(archive: string, file: SegmentFile, native: Native): Prom
       await reader.close();
     }
   } catch (error) {
-    return { path: file.path, reason: error instanceof Error ? error.message : String(error) };
+    return { camera: file.camera, path: file.path, reason: error instanceof Error ? error.message : String(error) };
   } finally {
     if (!taken) await handle.close();
   }

@@ -147,7 +147,7 @@ export class SqliteCatalog implements Catalog {
       for (const segment of segments) insert.run(id, segment, untilUtcMs);
       this.#database.exec('COMMIT');
     } catch (error) {
-      this.#database.exec('ROLLBACK');
+      rollBack(this.#database);
       throw error;
     }
   }
@@ -160,6 +160,15 @@ export class SqliteCatalog implements Catalog {
 
   close(): void {
     this.#database.close();
+  }
+}
+
+/** SQLite has rolled back by itself after some errors (a full disk); then there is no transaction any more. */
+function rollBack(database: Database): void {
+  try {
+    database.exec('ROLLBACK');
+  } catch (error) {
+    if (!/no transaction is active/.test(String(error))) throw error;
   }
 }
 
@@ -184,15 +193,21 @@ export async function openCatalog(path: string | undefined): Promise<Catalog> {
     return SqliteCatalog.open(path);
   } catch (error) {
     if (!isDamage(error)) throw ioError(error, `opening the catalog ${path}`);
-    const aside = `${path}.damaged-${Date.now()}`;
-    await rename(path, aside);
-    process.emitWarning(`The catalog was damaged and is made anew from the files; the old one is ${aside}.`, {
-      code: 'FOOTAGE_CATALOG_DAMAGED',
-    });
+    await setCatalogAside(path);
     return SqliteCatalog.open(path);
   }
 }
 
-function isDamage(error: unknown): boolean {
+/** Renames a damaged database, so that the next one is made anew from the files. */
+export async function setCatalogAside(path: string): Promise<void> {
+  const aside = `${path}.damaged-${Date.now()}`;
+  await rename(path, aside);
+  process.emitWarning(`The catalog was damaged and is made anew from the files; the old one is ${aside}.`, {
+    code: 'FOOTAGE_CATALOG_DAMAGED',
+  });
+}
+
+/** Whether the error says that the database itself is broken. */
+export function isDamage(error: unknown): boolean {
   return /SQLITE_NOTADB|SQLITE_CORRUPT|not a database|malformed/.test(`${systemCode(error)} ${String(error)}`);
 }

@@ -1,5 +1,5 @@
 /** `footage verify` and `footage recover`. */
-import { type Archive, type VerifyReport } from '../archive.ts';
+import { type Archive, type RecoveryReport, type VerifyReport } from '../archive.ts';
 import { FootageError } from '../errors.ts';
 import { printJson, progressBar, withArchive } from './support.ts';
 
@@ -36,17 +36,26 @@ function print(report: VerifyReport, json: boolean): void {
 }
 
 export async function runRecover({ archive: path, json }: CheckFlags): Promise<void> {
-  // Opening an archive recovers it; what that found is what is reported.
+  // Opening an archive recovers it; what that found is what is reported. What failed then is tried once more.
   await withArchive(path, async (archive) => {
-    const reports = [...archive.recovered, ...(await archive.recover())];
-    for (const report of reports) {
-      const { camera, path: segment, recovery } = report;
-      if (json === true) printJson({ camera, path: segment, ...recovery });
-      else
-        process.stdout.write(
-          `${segment}: ${recovery.outcome}${recovery.outcome === 'sealed' ? `, ${recovery.frames} frames` : ''}\n`,
-        );
-    }
+    const done = archive.recovered.filter(({ recovery }) => recovery.outcome !== 'failed');
+    const reports = [...done, ...(await archive.recover())];
+    for (const report of reports) printRecovery(report, json === true);
     if (json !== true && reports.length === 0) process.stdout.write('nothing to recover\n');
+    const failed = reports.flatMap(({ recovery }) => (recovery.outcome === 'failed' ? recovery.error : []));
+    if (failed[0] !== undefined) throw failed[0];
   });
+}
+
+function printRecovery({ camera, path, recovery }: RecoveryReport, json: boolean): void {
+  if (recovery.outcome === 'failed') {
+    const { code, message } = recovery.error;
+    if (json) printJson({ camera, path, outcome: 'failed', error: { code, message } });
+    else process.stdout.write(`${path}: failed: ${message}\n`);
+  } else if (json) {
+    printJson({ camera, path, ...recovery });
+  } else {
+    const frames = recovery.outcome === 'sealed' ? `, ${recovery.frames} frames` : '';
+    process.stdout.write(`${path}: ${recovery.outcome}${frames}\n`);
+  }
 }

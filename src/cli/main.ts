@@ -21,8 +21,8 @@ const program = new Command('footage')
   .description('Video archive for network video recorders.')
   .version(version)
   .exitOverride()
-  .configureOutput({ outputError: (text, write) => write(`footage: E_USAGE: ${text.replace(/^error: /, '')}`) })
-  .showHelpAfterError('Run the command with --help for its options.');
+  // `report` prints errors, with their code.
+  .configureOutput({ outputError: () => undefined });
 
 const archiveOption = ['--archive <dir>', 'folder of the archive'] as const;
 
@@ -122,8 +122,15 @@ function gapPolicy(text: string): 'collapse' | 'error' {
   throw new InvalidArgumentError('Write collapse or error.');
 }
 
+/** Help and version are no errors; all else that the parser refuses is wrong use. */
+function usageError(error: CommanderError): FootageError {
+  const said =
+    error.code === 'commander.help' ? 'no command' : error.message.replace(/^error: /, '').replace(/\.$/, '');
+  return new FootageError('E_USAGE', `${said}. Run the command with --help for its options.`, error);
+}
+
 function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : report(usageError(error));
   if (error instanceof FootageError) {
     process.stderr.write(`footage: ${error.code}: ${error.message}\n`);
     return error.exitStatus;

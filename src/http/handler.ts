@@ -150,8 +150,9 @@ async function sendExport({ req, res, query, archive }: Exchange, camera: string
     res.end();
     return;
   }
-  const field = rangeApplies(req.headers['if-range'], session.etag) ? req.headers.range : undefined;
-  await sendBody(req, res, session, field);
+  // A range is defined for GET alone (RFC 9110 14.2).
+  const ranged = req.method === 'GET' && rangeApplies(req.headers['if-range'], session.etag);
+  await sendBody(req, res, session, ranged ? req.headers.range : undefined);
 }
 
 async function sendBody(

@@ -70,6 +70,22 @@ const OTHER_OBJECT_TYPES: ReadonlyMap<number, string> = new Map([
 
 /** Reads the body of `esds` (version, flags, ES_Descriptor). Sound that is not AAC is E_INPUT_UNSUPPORTED. */
 export function parseEsds(esds: Uint8Array): AacInfo {
+  const { objectType, specific } = decoderConfigOf(esds);
+  const info = parseAudioSpecificConfig(specific);
+  const codec = objectType === 0x40 ? `mp4a.40.${info.objectType}` : `mp4a.${objectType.toString(16)}`;
+  return { codec, sampleRate: info.sampleRate, channels: info.channels };
+}
+
+/**
+ * The part of `esds` that a decoder is set up with (AudioSpecificConfig). The rest tells bit rates and buffer sizes,
+ * which differ from file to file of one encoder.
+ */
+export function audioSpecificConfigOf(esds: Uint8Array): Uint8Array {
+  return decoderConfigOf(esds).specific;
+}
+
+/** DecoderConfigDescriptor (ISO/IEC 14496-1 7.2.6.6). */
+function decoderConfigOf(esds: Uint8Array): { readonly objectType: number; readonly specific: Uint8Array } {
   const body = new Cursor(esds, 'esds');
   body.skip(4);
   const es = descriptor(body, ES_DESCRIPTOR);
@@ -80,9 +96,7 @@ export function parseEsds(esds: Uint8Array): AacInfo {
   if (!AAC_OBJECT_TYPES.includes(objectType)) throw notAac(objectType);
   // streamType, bufferSizeDB, maxBitrate, avgBitrate
   decoder.skip(12);
-  const info = parseAudioSpecificConfig(descriptor(decoder, DECODER_SPECIFIC_INFO).rest());
-  const codec = objectType === 0x40 ? `mp4a.40.${info.objectType}` : `mp4a.${objectType.toString(16)}`;
-  return { codec, sampleRate: info.sampleRate, channels: info.channels };
+  return { objectType, specific: descriptor(decoder, DECODER_SPECIFIC_INFO).rest() };
 }
 
 /** ISO/IEC 14496-1 7.2.6.5: dependsOn_ES_ID, URL, OCR_ES_Id, each behind its flag. */

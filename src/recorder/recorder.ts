@@ -33,7 +33,7 @@ export interface RecorderOptions {
   readonly flushIntervalMs?: number;
   /** How often the pseudo-header gets a sub-block, ms. Default 10 000. */
   readonly indexIntervalMs?: number;
-  /** Wall time of media time 0 of the first run. Otherwise that of the first frame, or of its arrival. */
+  /** Wall time of media time 0, where frames do not say better. Otherwise that of a run's first frame, or its arrival. */
   readonly startUtcMs?: number;
 }
 
@@ -205,15 +205,16 @@ export class Recorder {
 
   async #beginRun(frame: PlacedFrame): Promise<void> {
     const { startUtcMs } = this.#options;
-    const first = this.#made.length === 0 && startUtcMs !== undefined;
+    // A later run of a source without wall times (a file with a pause) goes on with the same clock.
+    const given = startUtcMs !== undefined && (this.#made.length === 0 || frame.utcMs === undefined);
     const pts = frame.dts + frame.compositionOffset;
     this.#run = {
       id: randomBytes(16).toString('hex'),
       sequence: 0,
       anchor: {
         track: this.#leading,
-        dts: first ? 0 : pts,
-        utcMs: first ? startUtcMs : (frame.utcMs ?? this.#deps.now()),
+        dts: given ? 0 : pts,
+        utcMs: given ? startUtcMs : (frame.utcMs ?? this.#deps.now()),
         discontinuity: false,
       },
     };

@@ -21,6 +21,9 @@ const MAX_STALL_S = 10;
 const GROUP_FRAMES = 8;
 const GROUP_SECONDS = 0.2;
 const MAX_FRAME_BYTES = 0x4000_0000;
+/** A scan takes no larger group (docs/format.md, "Group"): its table is then surely small. */
+const MAX_GROUP_BYTES = 2 ** 20;
+const GROUP_TABLE_BYTES = 4 + 8 * GROUP_FRAMES;
 
 export class TrackState {
   readonly track: Track;
@@ -56,6 +59,9 @@ export class TrackState {
     };
     if (!(frame.data instanceof Uint8Array) || frame.data.byteLength === 0) fail('has no data');
     if (frame.data.byteLength > MAX_FRAME_BYTES) fail('is larger than 1 GiB');
+    if (this.track.kind === 'audio' && frame.data.byteLength > MAX_GROUP_BYTES - GROUP_TABLE_BYTES) {
+      fail('is audio of more than 1 MiB');
+    }
     if (!Number.isSafeInteger(frame.dts)) fail(`has a DTS that is no safe integer (${frame.dts})`);
     if ((frame.compositionOffset | 0) !== frame.compositionOffset) fail('has a composition offset beyond 32 bits');
     const { durationTicks } = frame;
@@ -115,7 +121,9 @@ export class TrackState {
 
   #push(frame: PlacedFrame, complete: PlacedFrame[][]): void {
     const last = this.#group.at(-1);
-    if (last !== undefined && last.dts + (last.durationTicks ?? 0) !== frame.dts) this.#close(complete);
+    const bytes = this.#group.reduce((sum, { data }) => sum + data.byteLength, frame.data.byteLength);
+    const full = bytes > MAX_GROUP_BYTES - GROUP_TABLE_BYTES;
+    if (last !== undefined && (full || last.dts + (last.durationTicks ?? 0) !== frame.dts)) this.#close(complete);
     this.#group.push(frame);
     const first = this.#group[0] ?? frame;
     const ticks = frame.dts + (frame.durationTicks ?? 0) - first.dts;

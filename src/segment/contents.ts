@@ -129,6 +129,11 @@ export class ContentsBuilder {
     return this.#builders.reduce((sum, builder) => sum + builder.unreferenced, 0);
   }
 
+  /** Frames met so far, those in no table included. */
+  get frames(): number {
+    return this.#builders.reduce((sum, { samples, unreferenced }) => sum + samples.count + unreferenced, 0);
+  }
+
   /** Bytes in the middle of the file belong to no record: what follows is not continuous with what came. */
   hole(): void {
     for (const builder of this.#builders) builder.hole();

@@ -5,6 +5,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { FootageError } from '../errors.ts';
 import { viewOf } from '../format/bytes.ts';
+import { DELIMITER_BYTES, readDelimiter } from '../format/delimiter.ts';
 import { readIndexBlocks, recordOffsets } from '../format/index-block.ts';
 import { type Head, readHead } from '../format/records.ts';
 import { decodeSegmentIndex, type SegmentIndex } from '../format/segment-index.ts';
@@ -139,7 +140,7 @@ export interface ScanOptions {
 }
 
 export interface ScanReport {
-  /** Where the scan stopped: the end of the last record, or of the file with `resync`. */
+  /** Where the scan stopped: the end of the last record or of the end record, or of the file with `resync`. */
   readonly next: number;
   /** Bytes [from, to) that belong to no valid record. */
   readonly damaged: readonly (readonly [number, number])[];
@@ -157,27 +158,33 @@ export async function scanInto(
   let next = from;
   while (!builder.ended) {
     const batch = await scanBatch(file, builder, { ...options, from: next, limit: SCAN_BATCH }, native);
-    addBatch(builder, batch, damaged);
-    next = batch.next;
+    next = addBatch(builder, batch, damaged);
     if (batch.stop !== 'limit') break;
   }
   return { next, damaged };
 }
 
-/** Adds a batch record by record where it has holes, so that each track knows which samples come behind one. */
-function addBatch(builder: ContentsBuilder, batch: ScanResult, damaged: [number, number][]): void {
+/**
+ * Adds a batch record by record, so that each track knows which samples come behind a hole. Returns where to go on: the
+ * end of the batch, or of the end record, behind which nothing is a record.
+ */
+function addBatch(builder: ContentsBuilder, batch: ScanResult, damaged: [number, number][]): number {
   const holes: [number, number][] = [];
   for (let i = 0; i + 1 < batch.damaged.length; i += 2) holes.push([batch.damaged[i] ?? 0, batch.damaged[i + 1] ?? 0]);
-  damaged.push(...holes);
   const view = viewOf(batch.records);
   let at = 0;
   let hole = 0;
   for (const offset of batch.offsets) {
     for (; hole < holes.length && (holes[hole]?.[0] ?? 0) < offset; hole++) builder.hole();
+    const length = readDelimiter(view, at).length;
     at = builder.add(view, batch.records, at, offset);
-    if (builder.ended) return;
+    if (!builder.ended) continue;
+    damaged.push(...holes.slice(0, hole));
+    return offset + DELIMITER_BYTES + length;
   }
   for (; hole < holes.length; hole++) builder.hole();
+  damaged.push(...holes);
+  return batch.next;
 }
 
 /** An open segment, read again and again as it grows: each refresh looks only at what is new. */
@@ -199,7 +206,10 @@ export class OpenSegmentReader {
 
   /** Takes over `file`. Undefined (and `file` is closed) when it does not begin with a head. */
   static async open(file: FileHandle, path: string, native: Native): Promise<OpenSegmentReader | undefined> {
-    const head = await readFileHead(file, native);
+    const head = await readFileHead(file, native).catch(async (error: unknown) => {
+      await file.close();
+      throw error;
+    });
     if (head !== undefined) return new OpenSegmentReader(file, path, head, native);
     await file.close();
     return undefined;
@@ -210,22 +220,16 @@ export class OpenSegmentReader {
     return this.#position;
   }
 
-  /** Reads what was appended since the last time. Calls take turns. */
-  refresh(): Promise<void> {
-    const turn = this.#turn.then(() => this.#refresh());
+  /** Reads what was appended since the last time. With `verify` a record counts only if its payload's CRC holds. */
+  refresh(verify = false): Promise<void> {
+    const turn = this.#turn.then(() => this.#refresh(verify));
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
 
-  async #refresh(): Promise<void> {
+  async #refresh(verify: boolean): Promise<void> {
     if (this.#position === 0) this.#position = await this.#readIndex();
-    const scanned = await scanInto(
-      this.#file,
-      this.builder,
-      this.#position,
-      { verify: false, resync: false },
-      this.#native,
-    );
+    const scanned = await scanInto(this.#file, this.builder, this.#position, { verify, resync: false }, this.#native);
     this.#position = scanned.next;
   }
 

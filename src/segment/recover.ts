@@ -4,14 +4,14 @@
  */
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { ioError } from '../errors.ts';
+import { FootageError, ioError, systemCode } from '../errors.ts';
 import { encodeAnchor, encodeEnd, type TrackEnd } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Native } from '../native-types.ts';
 import { clocksOf, ContentsBuilder, type SegmentContents } from './contents.ts';
 import { openIfThere, removeFile, syncDirectory, writeAll } from './disk.ts';
 import type { GroupFlusher } from './flusher.ts';
-import { indexPathOf, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
+import { DATA_START, indexPathOf, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
 import { OpenSegmentReader, readTrailer, scanInto, type ScanReport } from './reader.ts';
 import { sealSegment } from './seal.ts';
 import { extentOf } from './summary.ts';
@@ -29,8 +29,10 @@ export type Recovery =
     }
   /** Nothing was recorded in it: the files are gone. */
   | { readonly outcome: 'empty' }
-  /** Its bytes cannot be understood: the files were renamed to `path`. */
-  | { readonly outcome: 'set-aside'; readonly path: string };
+  /** Its bytes cannot be understood: the files were renamed, the segment to `path`. */
+  | { readonly outcome: 'set-aside'; readonly path: string }
+  /** It could not be recovered now (a full disk, a newer format); it stays as it is. */
+  | { readonly outcome: 'failed'; readonly error: FootageError };
 
 export interface RecoverOptions {
   readonly native: Native;
@@ -78,15 +80,18 @@ async function rebuild(file: FileHandle, path: string, options: RecoverOptions):
   const opened = await openForReading(path, native);
   if (opened === undefined) return leftover(file, path, undefined);
   try {
-    await opened.refresh();
+    // The system went down with this file open: what no sub-block covers counts only if its payload is there, too.
+    await opened.refresh(true);
     const { builder } = opened;
     const wasEnded = builder.ended;
     // Behind the first damage records may follow: a hole, not the end.
     const report = wasEnded
       ? { next: opened.position, damaged: [] }
-      : await scanInto(file, builder, opened.position, { verify: false, resync: true }, native);
-    const contents = builder.contents(true);
-    if (extentOf(contents) === undefined) return await leftover(file, path, opened.position);
+      : await scanInto(file, builder, opened.position, { verify: true, resync: true }, native);
+    const contents = understood(builder);
+    if (contents === undefined || extentOf(contents) === undefined) {
+      return await leftover(file, path, builder.frames === 0 ? opened.position : undefined);
+    }
     const dataEnd = builder.ended
       ? await truncateTo(file, report.next)
       : await appendEnd(file, builder, contents, report, native);
@@ -99,11 +104,25 @@ async function rebuild(file: FileHandle, path: string, options: RecoverOptions):
       native,
     });
     await removeFile(indexPathOf(path));
-    const frames = contents.tracks.reduce((sum, track) => sum + track.samples.count, 0);
+    const frames = frameCount(contents);
     return { outcome: 'sealed', trailer, frames, unreferenced: builder.unreferenced, damaged: report.damaged };
   } finally {
     await opened.close();
   }
+}
+
+/** The tables, or undefined when a configuration is lost, without which nothing can be played. */
+function understood(builder: ContentsBuilder): SegmentContents | undefined {
+  try {
+    return builder.contents(true);
+  } catch (error) {
+    if (error instanceof FootageError && error.code === 'E_DAMAGED') return undefined;
+    throw error;
+  }
+}
+
+function frameCount({ tracks }: SegmentContents): number {
+  return tracks.reduce((sum, { samples }) => sum + samples.count, 0);
 }
 
 async function openForReading(path: string, native: Native): Promise<OpenSegmentReader | undefined> {
@@ -159,7 +178,7 @@ function withHoleAnchors(contents: SegmentContents): SegmentContents {
 /** Files without a presentable frame: removed when nothing but our own records is in them, else set aside. */
 async function leftover(file: FileHandle, path: string, understoodTo: number | undefined): Promise<Recovery> {
   const { size } = await file.stat();
-  if (size === 0 || size === understoodTo) {
+  if (size <= DATA_START || size === understoodTo) {
     await removeFile(path);
     await removeFile(indexPathOf(path));
     return { outcome: 'empty' };
@@ -168,7 +187,11 @@ async function leftover(file: FileHandle, path: string, understoodTo: number | u
   await rename(path, aside).catch((error: unknown) => {
     throw ioError(error, `setting ${path} aside`);
   });
-  await removeFile(indexPathOf(path));
+  // The pseudo-header may hold the only copy of the head: it goes along.
+  const index = indexPathOf(path);
+  await rename(index, `${index}.unreadable`).catch((error: unknown) => {
+    if (systemCode(error) !== 'ENOENT') throw ioError(error, `setting ${index} aside`);
+  });
   await syncDirectory(dirname(path));
   return { outcome: 'set-aside', path: aside };
 }

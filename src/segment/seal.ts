@@ -23,7 +23,7 @@ import type { Native } from '../native-types.ts';
 import type { SegmentContents, SegmentTrack } from './contents.ts';
 import { writeAll } from './disk.ts';
 import { MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
-import { type Extent, extentOf, type TrackExtent } from './summary.ts';
+import { type Extent, extentOf, ptsAt } from './summary.ts';
 
 export interface SealOptions {
   /** End of the records: where `moov` goes. */
@@ -64,8 +64,9 @@ export function sealedTail(
     repairGeneration,
     recovered,
     moov: { offset: dataEnd, length: moov.byteLength, crc: native.crc32c(moov) },
-    startUtcMs: extent.startUtcMs,
-    endUtcMs: extent.endUtcMs,
+    // As the trailer stores them, so that a row made now equals one made from the file.
+    startUtcMs: Math.round(extent.startUtcMs * 1000) / 1000,
+    endUtcMs: Math.round(extent.endUtcMs * 1000) / 1000,
     index: tablePosition(moov, indexAt, indexBody.byteLength, 1, dataEnd, native),
     tracks: summaries(contents, extent, movie, dataEnd, native),
   };
@@ -100,35 +101,46 @@ function breaksOf({ count, dts, duration }: SampleTable, track: number): Break[]
 function sealedMovie(contents: SegmentContents, extent: Extent, index: Uint8Array): Movie {
   const video = contents.tracks.findIndex(({ track, samples }) => track.kind === 'video' && samples.count > 0);
   const timescale = contents.tracks[video === -1 ? 0 : video]?.track.timescale ?? 1;
-  const seconds = contents.tracks.flatMap(({ track, samples }, i) =>
-    samples.count > 0 ? [(extent.tracks[i]?.firstPts ?? 0) / track.timescale] : [],
-  );
+  const firsts = contents.tracks.map(({ samples }, i) => firstShown(samples, extent.tracks[i]?.firstPts ?? 0));
+  const begin = (i: number) => (firsts[i] ?? 0) / (contents.tracks[i]?.track.timescale ?? 1);
+  const filled = contents.tracks.flatMap(({ samples }, i) => (samples.count > 0 ? [begin(i)] : []));
   // In the middle of a run, audio from before the cut belongs to the picture before it: it stays hidden here.
-  const origin = contents.head.sequence > 0 && video !== -1 ? seconds[video] : Math.min(...seconds);
+  const origin = contents.head.sequence > 0 && video !== -1 ? begin(video) : Math.min(...filled);
   return writeMovie({
     timescale,
     creationUtcMs: extent.startUtcMs,
-    tracks: contents.tracks.flatMap((track, i) => sealedTrack(track, extent.tracks[i], origin ?? 0, timescale)),
+    tracks: contents.tracks.flatMap((track, i) =>
+      sealedTrack(track, { first: firsts[i] ?? 0, end: extent.tracks[i]?.endPts ?? 0 }, origin, timescale),
+    ),
     extra: [index],
     shift: () => 0,
   });
 }
 
+/**
+ * Where a track begins to be shown by its segment alone, ticks: at the first sync sample. Pictures presented before it
+ * (leading pictures of an open GOP, the rest of a GOP that was cut) need references of the segment before.
+ */
+function firstShown(samples: SampleTable, firstPts: number): number {
+  const sync = samples.sync.subarray(0, samples.count).indexOf(1);
+  return sync === -1 ? firstPts : Math.max(firstPts, ptsAt(samples, sync));
+}
+
 function sealedTrack(
   { track, samples }: SegmentTrack,
-  extent: TrackExtent | undefined,
+  shown: { readonly first: number; readonly end: number },
   originSeconds: number,
   movieTimescale: number,
 ): MovieTrackSpec[] {
-  if (samples.count === 0 || extent === undefined) return [];
+  if (samples.count === 0) return [];
   const firstDts = samples.dts[0] ?? 0;
   const { timescale } = track;
   const edits = editsOf({
     timescale,
     movieTimescale,
     origin: Math.round(originSeconds * timescale) - firstDts,
-    first: extent.firstPts - firstDts,
-    end: extent.endPts - firstDts,
+    first: shown.first - firstDts,
+    end: shown.end - firstDts,
   });
   return [{ track, samples: movieSamples(samples), edits }];
 }

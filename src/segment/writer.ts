@@ -72,6 +72,8 @@ export class SegmentWriter {
   /** Records written but not yet in the pseudo-header, and where they begin and end. */
   #unindexed: Uint8Array[] = [];
   #indexedTo = DATA_START;
+  /** Records that went into sub-blocks so far. */
+  #indexedRecords = 0;
   #indexPosition: number;
   #indexedAtMs = performance.now();
 
@@ -105,16 +107,28 @@ export class SegmentWriter {
     });
     const headBytes = encodeHead(head, native.crc32c);
     const writer = new SegmentWriter(options, path, [file, index], headBytes, directories);
-    await writeAll(index, [headBytes], 0);
-    await writeAll(file, [OPEN_PREFIX], 0);
-    writer.#position = OPEN_PREFIX.byteLength;
-    writer.#push([headBytes], undefined);
-    options.tracks.forEach((track, i) => {
-      writer.#push([encodeConfiguration(i, track, writer.seed, native.crc32c)], undefined);
-    });
-    for (const anchor of options.anchors) writer.#push([encodeAnchor(anchor, writer.seed, native.crc32c)], undefined);
-    await writer.written();
+    try {
+      await writer.#begin(headBytes);
+    } catch (error) {
+      // Nothing is recorded in it yet: a full disk must not fill with beginnings.
+      await writer.close();
+      await removeSegment(path);
+      throw error;
+    }
     return writer;
+  }
+
+  async #begin(headBytes: Uint8Array): Promise<void> {
+    const { native, tracks, anchors } = this.#options;
+    await writeAll(this.#index, [headBytes], 0);
+    await writeAll(this.#file, [OPEN_PREFIX], 0);
+    this.#position = OPEN_PREFIX.byteLength;
+    this.#push([headBytes], undefined);
+    tracks.forEach((track, i) => {
+      this.#push([encodeConfiguration(i, track, this.seed, native.crc32c)], undefined);
+    });
+    for (const anchor of anchors) this.#push([encodeAnchor(anchor, this.seed, native.crc32c)], undefined);
+    await this.written();
   }
 
   /** Bytes of the file, those waiting to be written included. */
@@ -172,8 +186,9 @@ export class SegmentWriter {
 
   /** Makes durable what has been written; then, when it is time, writes a sub-block of what is durable now. */
   async flush(): Promise<void> {
-    const covered = { to: this.#position, records: this.#unindexed.length };
+    const covered = { to: this.#position, records: this.#indexedRecords + this.#unindexed.length };
     await Promise.all([this.#entries, this.#sync()]);
+    if (this.#failure !== undefined) throw this.#failure;
     if (performance.now() - this.#indexedAtMs >= this.#options.indexIntervalMs) await this.#writeIndex(covered);
   }
 
@@ -181,14 +196,18 @@ export class SegmentWriter {
     return this.#options.flusher.flush([this.#file.fd, this.#index.fd]);
   }
 
+  /** `covered.records` counts from the beginning: flushes may overlap, and another may have written a block since. */
   async #writeIndex(covered: { to: number; records: number }): Promise<void> {
-    const records = concatBytes(this.#unindexed.slice(0, covered.records));
+    const count = covered.records - this.#indexedRecords;
+    if (count <= 0) return;
+    const records = concatBytes(this.#unindexed.slice(0, count));
     const block = encodeIndexBlock(
       { from: this.#indexedTo, to: covered.to, records },
       this.seed,
       this.#options.native.crc32c,
     );
-    this.#unindexed = this.#unindexed.slice(covered.records);
+    this.#unindexed = this.#unindexed.slice(count);
+    this.#indexedRecords += count;
     this.#indexedTo = covered.to;
     this.#indexedAtMs = performance.now();
     const position = this.#indexPosition;

@@ -222,7 +222,7 @@ export class StreamSender implements Sender {
   /** The stream takes no more, though there is more: either its owner has ended it, or the client is gone. */
   #whyEnded(): Error {
     const { writableEnded, rstCode = 0 } = this.#target;
-    return writableEnded && rstCode === 0 ? endedEarly() : clientGone();
+    return writableEnded && rstCode === 0 && this.#ownBytes > 0 ? endedEarly() : clientGone();
   }
 
   #fail(error: Error): void {

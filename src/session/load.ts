@@ -18,8 +18,12 @@ export interface LoadDeps {
   readonly cache: SegmentCache;
 }
 
-export async function loadRuns(camera: string, span: Span, deps: LoadDeps): Promise<Run[]> {
-  const rows = deps.catalog.segments(camera, span.startUtcMs - MARGIN_MS, span.endUtcMs + MARGIN_MS);
+/** Rows of the segments that may meet the span. */
+export function rowsOf(camera: string, span: Span, { catalog }: LoadDeps): SegmentRow[] {
+  return catalog.segments(camera, span.startUtcMs - MARGIN_MS, span.endUtcMs + MARGIN_MS);
+}
+
+export async function loadRuns(rows: readonly SegmentRow[], deps: LoadDeps): Promise<Run[]> {
   await deps.cache.keepOpen(new Set(deps.catalog.open().map((row) => row.id)));
   const runs: Run[] = [];
   for (const id of new Set(rows.map((row) => row.run))) {

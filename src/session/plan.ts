@@ -9,7 +9,9 @@
 import { createHash } from 'node:crypto';
 import { gapsBetween } from '../catalog/timeline.ts';
 import { FootageError } from '../errors.ts';
+import type { Track } from '../media.ts';
 import { boxHeader, concatBytes } from '../mp4/box.ts';
+import { audioSpecificConfigOf } from '../mp4/codec.ts';
 import { FTYP, writeMovie } from '../mp4/movie.ts';
 import type { Run, RunTrack } from './run.ts';
 import { type Part, selectRun, showInside, type Span } from './select.ts';
@@ -115,9 +117,12 @@ function checkSameConfiguration(parts: readonly Part[]): void {
 }
 
 function sameConfiguration({ track: a }: RunTrack, { track: b }: RunTrack): boolean {
-  return (
-    a.codec === b.codec && a.width === b.width && a.height === b.height && Buffer.compare(a.config, b.config) === 0
-  );
+  if (a.codec !== b.codec || a.width !== b.width || a.height !== b.height) return false;
+  return Buffer.compare(decoderConfig(a), decoderConfig(b)) === 0;
+}
+
+function decoderConfig({ codec, config }: Track): Uint8Array {
+  return codec.startsWith('mp4a.') ? audioSpecificConfigOf(config) : config;
 }
 
 function describe({ track }: RunTrack): string {

@@ -42,6 +42,7 @@ interface Pictures {
   readonly selection: Selection;
   readonly from: number;
   readonly to: number;
+  /** The range begins behind the begin of the first picture of all, or ends before the end of the last: sound is cut there. */
   readonly cutAtStart: boolean;
   readonly cutAtEnd: boolean;
   readonly hidden: number;
@@ -100,6 +101,7 @@ function selectPictures(source: RunTrack, stretch: Stretch, span: Span): Picture
     }
   }
   const startTick = clock.ticksAt(span.startUtcMs, samples.dts[stretch.to - 1] ?? 0);
+  const endTick = clock.ticksAt(span.endUtcMs, samples.dts[stretch.to - 1] ?? 0);
   // The picture before the first border is still on screen at the border, unless it ends or the next begins there.
   const covered = cover > -Infinity && first > startTick && coverEnd(stretch, first, next) > startTick;
   if (high === -1 && !covered) return undefined;
@@ -114,8 +116,8 @@ function selectPictures(source: RunTrack, stretch: Stretch, span: Span): Picture
     selection: { source, from: sync, to: bounds.high + 1 },
     from,
     to,
-    cutAtStart: from > stretch.firstPts,
-    cutAtEnd: next !== Infinity,
+    cutAtStart: covered || from > stretch.firstPts,
+    cutAtEnd: next !== Infinity || endTick < stretch.endPts,
     hidden,
   };
 }

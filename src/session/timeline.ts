@@ -8,6 +8,7 @@ import { FootageError } from '../errors.ts';
 import type { Track } from '../media.ts';
 import type { Edit, MovieSamples } from '../mp4/movie.ts';
 import { editsOf } from '../mp4/edits.ts';
+import type { SampleTable } from '../mp4/tables.ts';
 import type { Part, Selection } from './select.ts';
 import { silentFrame } from './silence.ts';
 
@@ -182,28 +183,40 @@ class Joints {
     const track = parts.map((part) => part.video).find(present)?.source.track;
     if (track === undefined) throw new RangeError('no video in these parts');
     const samples = this.#columns.samples(this.#lastDuration);
-    // Media time 0 is the first sample's DTS. A presentation before it (negative composition offsets) moves both.
+    // Media time 0 is the first sample's DTS. A picture shown before it (negative composition offset) moves both.
     const lead = -(this.#columns.at[0] ?? 0);
-    const raise = Math.max(0, -lead);
+    const raise = Math.max(0, -Math.max(lead, this.#firstPicture + lead));
     const compositionOffset = raise === 0 ? samples.compositionOffset : samples.compositionOffset.map((c) => c + raise);
     const edits = editsOf({
       timescale: this.#videoTimescale,
       movieTimescale: this.#timescale,
-      origin: lead,
-      first: this.#firstPicture + lead,
-      end: this.#lastPictureEnd + lead,
+      origin: lead + raise,
+      first: this.#firstPicture + lead + raise,
+      end: this.#lastPictureEnd + lead + raise,
     });
     return {
       kind: 'video',
       track: { ...track, timescale: this.#videoTimescale },
       samples: { ...samples, compositionOffset },
-      edits: raise === 0 ? edits : edits.map((e) => (e.mediaTime < 0 ? e : { ...e, mediaTime: e.mediaTime + raise })),
+      edits,
       picks: this.#picks,
       silent: parts.map(() => []),
       silence: undefined,
       droppedFrames: 0,
     };
   }
+}
+
+/** The length of most frames of a track, ticks. */
+function usualLength({ duration, count: frames }: SampleTable): number {
+  const counts = new Map<number, number>();
+  let usual = 0;
+  for (const length of duration.subarray(0, frames)) {
+    const count = (counts.get(length) ?? 0) + 1;
+    counts.set(length, count);
+    if (count > (counts.get(usual) ?? 0)) usual = length;
+  }
+  return usual;
 }
 
 /** Lays audio frames end to end; at each discontinuity whole frames are dropped or silence is inserted. */
@@ -217,7 +230,10 @@ class AudioAligner {
   readonly #picks: (Pick | undefined)[] = [];
   /** Where the audio laid so far ends; undefined before the first frame. */
   #end: number | undefined;
+  /** Length of the last frame laid, as its run tells it. */
   #frameLength = 0;
+  /** Length of a whole frame, ticks. */
+  #wholeFrame = 0;
   #dropped = 0;
 
   constructor(track: Track, movieTimescale: number, timescale: number) {
@@ -276,6 +292,8 @@ class AudioAligner {
     const scale = this.#timescale / track.timescale;
     const shift = this.#toOwn(start) - part.originS * this.#timescale;
     const until = this.#toOwn(end);
+    // One decoder configuration has one frame length.
+    this.#wholeFrame ||= Math.round(usualLength(samples) * scale);
     const indexes = new Int32Array(audio.to - audio.from).fill(-1);
     let expected: number | undefined;
     for (let i = audio.from; i < audio.to; i++) {
@@ -283,7 +301,6 @@ class AudioAligner {
       const duration = samples.duration[i] ?? 0;
       const at = dts * scale + shift;
       if (at >= until - 1e-6) break;
-      this.#frameLength = Math.round(duration * scale);
       const keep = expected === dts || this.#align(at);
       expected = dts + duration;
       if (!keep) {
@@ -291,6 +308,7 @@ class AudioAligner {
         this.#dropped++;
         continue;
       }
+      this.#frameLength = Math.round(duration * scale);
       indexes[i - audio.from] = this.#push(this.#end ?? Math.round(at), samples.size[i] ?? 0);
     }
     return { selection: audio, indexes };
@@ -301,10 +319,18 @@ class AudioAligner {
     return this.#columns.push(at, 0, size, 1);
   }
 
+  /** Encoders tell the last frame shorter than it is decoded: something follows it here, so it counts whole. */
+  #wholeEnd(end: number): number {
+    const missing = Math.max(0, this.#wholeFrame - this.#frameLength);
+    this.#frameLength += missing;
+    return end + missing;
+  }
+
   /** Brings the end of the audio to within half a frame of `at`; false if the frame that begins there is to be dropped. */
   #align(at: number): boolean {
     if (this.#end === undefined) return true;
-    const missing = (at - this.#end) / this.#frameLength;
+    this.#end = this.#wholeEnd(this.#end);
+    const missing = (at - this.#end) / this.#wholeFrame;
     if (missing < -0.5) return false;
     const frames = Math.round(missing);
     if (frames <= 0) return true;
@@ -315,6 +341,7 @@ class AudioAligner {
       );
     }
     const from = this.#columns.count;
+    this.#frameLength = this.#wholeFrame;
     for (let i = 0; i < frames; i++) this.#push(this.#end, this.#silence.byteLength);
     this.#silent.at(-1)?.push({ from, to: this.#columns.count });
     return true;

@@ -42,6 +42,11 @@ export class VirtualFile {
     this.lastModifiedUtcMs = lastModifiedUtcMs;
   }
 
+  /** Bytes of the answer that are held in memory. */
+  get memoryBytes(): number {
+    return this.#slices.reduce((sum, slice) => sum + (slice.kind === 'bytes' ? slice.data.byteLength : 0), 0);
+  }
+
   /** The parts of slices that make up `range`, in order. */
   *slices({ start, end }: ByteRange): Generator<Slice, void, undefined> {
     for (let i = this.#indexAt(start); i < this.#slices.length; i++) {

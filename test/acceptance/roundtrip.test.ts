@@ -7,33 +7,58 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openArchive, type Archive } from '../../src/archive.ts';
 import { twin } from '../../src/twin/index.ts';
-import { at, exportTo, heldFrames, seeded, sha256, variantFile, VARIANT_NAMES, withArchiveServer } from '../support/acceptance.ts';
-import { packets, probe, warnings } from '../support/ffmpeg.ts';
-import { mediaFile } from '../support/media.ts';
+import {
+  at,
+  exportTo,
+  heldFrames,
+  seeded,
+  sha256,
+  variantFile,
+  VARIANT_NAMES,
+  withArchiveServer,
+} from '../support/acceptance.ts';
+import { packets, probe, warnings, type Packet } from '../support/ffmpeg.ts';
+import { makeMedia, mediaFile } from '../support/media.ts';
 import { run } from '../support/run.ts';
 import { temporaryFolder } from '../support/tmp.ts';
 
+const essences = new Map<string, ReturnType<typeof readEssence>>();
+
+/** As `readEssence`, of a source that does not change. */
+function essenceOfSource(file: string): ReturnType<typeof readEssence> {
+  const known = essences.get(file) ?? readEssence(file);
+  essences.set(file, known);
+  return known;
+}
+
 /** Everything that must survive the archive, per stream in decode order. */
-async function essence(file: string) {
+async function readEssence(file: string) {
   const [all, { streams }] = await Promise.all([packets(file, { hash: true }), probe(file)]);
   return streams.map(({ index, codec_tag_string, time_base }) => ({
     codec: codec_tag_string,
     timeBase: time_base,
-    packets: all
-      .filter((packet) => packet.stream === index)
-      .map(({ dts, pts, size, hash, flags }) => `${dts} ${pts} ${size} ${hash} ${flags}`),
+    packets: all.filter((packet) => packet.stream === index),
   }));
+}
+
+function line({ dts, pts, size, hash, flags }: Packet, late: number): string {
+  return `${dts - late} ${pts - late} ${size} ${hash} ${flags}`;
 }
 
 /** Every packet of the source, and nothing else, is in the export. */
 async function expectSamePackets(exported: string, source: string): Promise<void> {
-  const [before, after] = await Promise.all([essence(source), essence(exported)]);
+  const [before, after] = await Promise.all([essenceOfSource(source), readEssence(exported)]);
+  // A wait before a track is a whole number of the movie's ticks, which are the video's.
+  const late = after.map(({ packets: found }, i) => (found[0]?.pts ?? 0) - (before[i]?.packets[0]?.pts ?? 0));
+  late.forEach((ticks, i) =>
+    expect(Math.abs(ticks)).toBeLessThanOrEqual((before[i]?.packets[0]?.pts ?? 0) > 0 ? 1 : 0),
+  );
   expect(after.map(({ codec, timeBase }) => [codec, timeBase])).toEqual(
     before.map(({ codec, timeBase }) => [codec, timeBase]),
   );
   before.forEach(({ packets: wanted }, i) => {
-    const found = after[i]?.packets ?? [];
-    const wrong = wanted.findIndex((packet, n) => packet !== found[n]);
+    const found = after[i]?.packets.map((packet) => line(packet, late[i] ?? 0)) ?? [];
+    const wrong = wanted.findIndex((packet, n) => line(packet, 0) !== found[n]);
     expect({ stream: i, at: wrong, is: found[wrong], count: found.length }).toEqual({
       stream: i,
       at: -1,
@@ -61,16 +86,22 @@ describe('an export of a whole import has every packet, DTS and PTS of the sourc
     await expectSamePackets(exported, source);
   });
 
-  test.each(['h264-aac-moov-first', 'h265-aac', 'h264-only', 'aac-only'] as const)('%s', async (kind) => {
-    await expectRoundtrip(await mediaFile(kind), 7000);
+  test.each([
+    ['h264-aac-moov-first', 'mp4', ['-movflags', '+faststart']],
+    ['h265-aac', 'mp4', ['-tag:v', 'hvc1']],
+    ['h264-only', 'mp4', []],
+    ['aac-only', 'm4a', []],
+  ] as const)('%s', async (kind, type, args) => {
+    const cut = ['-i', await mediaFile(kind), '-t', '9', '-c', 'copy', ...args];
+    await expectRoundtrip(await makeMedia(`nine-seconds-${kind}.${type}`, cut), 4000);
   });
 
   test.each(VARIANT_NAMES)('%s', async (variant) => {
-    await expectRoundtrip(await variantFile(variant), 3000);
+    await expectRoundtrip(await variantFile(variant), 3000, variant === 'H.264 with open GOPs');
   });
 });
 
-async function expectRoundtrip(source: string, segmentDurationMs: number): Promise<void> {
+async function expectRoundtrip(source: string, segmentDurationMs: number, open = false): Promise<void> {
   const folder = await temporaryFolder();
   await using archive = await openArchive(join(folder, 'archive'));
   const { endUtcMs } = await archive.import('door', source, { start: at(0), recorder: { segmentDurationMs } });
@@ -82,7 +113,10 @@ async function expectRoundtrip(source: string, segmentDurationMs: number): Promi
   expect(await warnings(exported)).toBe(await warnings(source));
   for await (const report of archive.verify()) {
     expect(report).toMatchObject({ state: 'sealed', problems: [] });
-    expect(await warnings(join(archive.root, report.path))).toBe('');
+    // Alone, a segment lacks the references of the leading pictures of its first sync sample: they are not shown.
+    const withoutLeading =
+      /^(\[h264 @ \S+\] (mmco|Missing reference|reference)[^\n]*\s*| +Last message repeated \d+ times\s*)+$/;
+    expect((await warnings(join(archive.root, report.path))).replace(open ? withoutLeading : '', '')).toBe('');
   }
 }
 
@@ -92,7 +126,11 @@ const QUERY = `start=${RANGE.start.toISOString()}&end=${RANGE.end.toISOString()}
 async function download(base: string, camera: string, range?: string) {
   const headers = range === undefined ? {} : { range };
   const response = await fetch(`${base}/api/cameras/${camera}/export.mp4?${QUERY}`, { headers });
-  return { status: response.status, etag: response.headers.get('etag'), body: Buffer.from(await response.arrayBuffer()) };
+  return {
+    status: response.status,
+    etag: response.headers.get('etag'),
+    body: Buffer.from(await response.arrayBuffer()),
+  };
 }
 
 describe('the same range gives the same bytes', () => {
@@ -143,7 +181,7 @@ describe('the same range gives the same bytes', () => {
       const { body: whole } = await download(base, 'door');
       const random = seeded(7);
       const pieces: Buffer[] = [];
-      for (let from = 0; from < whole.length; ) {
+      for (let from = 0; from < whole.length;) {
         const to = Math.min(whole.length, from + 1 + Math.floor(random() ** 3 * 0.2 * whole.length));
         const { status, body } = await download(base, 'door', `bytes=${from}-${to - 1}`);
         expect(status).toBe(206);

@@ -1,0 +1,85 @@
+/** The handler as middleware of Express 5: at the root and below a path, with routes of others before and behind it. */
+import http, { type RequestListener } from 'node:http';
+import { createRequire } from 'node:module';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { openArchive } from '../../src/archive.ts';
+import type { Handler } from '../../src/http/handler.ts';
+import { listen, WAYS } from '../sender/rig.ts';
+import { BIG, bytesOf, DOOR, fillArchive, START } from '../support/handler-fixture.ts';
+import { errorOf, request } from '../support/http-client.ts';
+import { sharedTemporaryFolder } from '../support/tmp.ts';
+
+/** What of Express is used here; the package has no types of its own. */
+type Next = (error?: unknown) => void;
+type Route = (req: http.IncomingMessage, res: http.ServerResponse, next: Next) => void;
+interface Application {
+  use(path: string, handler: Handler | Route): void;
+}
+const express = createRequire(import.meta.url)('express') as () => Application & RequestListener;
+
+let folder = '';
+beforeAll(async () => {
+  folder = await sharedTemporaryFolder();
+  await fillArchive(folder);
+});
+
+const mine: Route = (_req, res) => res.end('mine');
+const behind: Route = (_req, res) => res.writeHead(418).end('behind');
+
+async function serve(mount: string, native: (typeof WAYS)[number][1]) {
+  const archive = await openArchive(folder, { native });
+  const app = express();
+  app.use('/mine', mine);
+  app.use(mount, archive.handler());
+  app.use('/', behind);
+  const running = await listen(http.createServer(app));
+  onTestFinished(async () => {
+    await running[Symbol.asyncDispose]();
+    await archive.close();
+  });
+  const get = (path: string, fields = {}) => request(`http://127.0.0.1:${running.port}${path}`, fields);
+  return { archive, get };
+}
+
+const CASES = ['/', '/video/archive'].flatMap((mount) => WAYS.map(([kind, native]) => [mount, kind, native] as const));
+
+test.each(CASES)(
+  'mounted at %s, %s sender: same bytes, ranges and errors; what is not ours goes on',
+  async (mount, _kind, native) => {
+    const { archive, get } = await serve(mount, native);
+    const below = mount === '/' ? '' : mount;
+    const bytes = await bytesOf(archive, { camera: 'door', start: START, duration: 16 });
+    const whole = await get(`${below}${DOOR}`);
+    expect([whole.status, whole.headers['content-length'], whole.body.equals(bytes)]).toEqual([
+      200,
+      String(bytes.length),
+      true,
+    ]);
+    const part = await get(`${below}${DOOR}`, { headers: { range: 'bytes=50-99999' } });
+    expect([part.status, part.body.equals(bytes.subarray(50, 100_000))]).toEqual([206, true]);
+    const head = await get(`${below}${DOOR}`, { method: 'HEAD' });
+    expect([head.status, head.body.length, head.headers['content-length']]).toEqual([200, 0, String(bytes.length)]);
+    expect((await get(`${below}${DOOR}`, { headers: { 'if-none-match': whole.headers.etag ?? '' } })).status).toBe(304);
+    const unknown = await get(`${below}/api/cameras/nobody/timeline`);
+    expect([unknown.status, errorOf(unknown).code]).toEqual([404, 'E_CAMERA_UNKNOWN']);
+    expect((await get('/mine')).body.toString()).toBe('mine');
+    expect((await get(`${below}/nothing/of/ours`)).status).toBe(418);
+    expect((await get(`${below}/nothing`, { method: 'POST' })).status).toBe(418);
+  },
+);
+
+test('mounted below a path, the addresses without it are not answered', async () => {
+  const { get } = await serve('/video', WAYS[0]![1]);
+  expect((await get('/api/cameras')).status).toBe(418);
+  expect((await get('/video/api/cameras')).status).toBe(200);
+});
+
+test('answers larger than the buffers of a connection, one after the other on it', async () => {
+  const { archive, get } = await serve('/', WAYS[0]![1]);
+  const bytes = await bytesOf(archive, { camera: 'big', start: START, duration: 300 });
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  onTestFinished(() => agent.destroy());
+  const replies = [await get(BIG, { agent }), await get(BIG, { agent })];
+  expect(replies.map(({ body }) => body.equals(bytes))).toEqual([true, true]);
+  expect(replies[0]?.localPort).toBe(replies[1]?.localPort);
+});
