@@ -57,7 +57,7 @@ export class SegmentCache {
   async #readOpen(ref: SegmentRef): Promise<SegmentContents | undefined> {
     const opening = this.#open.get(ref.id) ?? openReader(ref.path, this.#native);
     this.#open.set(ref.id, opening);
-    const reader = await opening.catch(async (error: unknown) => {
+    const reader = await opening.catch((error: unknown) => {
       this.#open.delete(ref.id);
       throw error;
     });
@@ -65,7 +65,13 @@ export class SegmentCache {
       this.#open.delete(ref.id);
       return undefined;
     }
-    await reader.refresh();
+    try {
+      await reader.refresh();
+    } catch (error) {
+      // Another request saw that the segment was sealed, and closed this reader: the file is read anew.
+      if (this.#open.get(ref.id) === opening) throw error;
+      return this.#readOpen(ref);
+    }
     return reader.contents(false);
   }
 

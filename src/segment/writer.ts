@@ -72,6 +72,7 @@ export class SegmentWriter {
   /** Records written but not yet in the pseudo-header, and where they begin and end. */
   #unindexed: Uint8Array[] = [];
   #indexedTo = DATA_START;
+  readonly #flushes = new Set<Promise<void>>();
   /** Records that went into sub-blocks so far. */
   #indexedRecords = 0;
   #indexPosition: number;
@@ -185,7 +186,13 @@ export class SegmentWriter {
   }
 
   /** Makes durable what has been written; then, when it is time, writes a sub-block of what is durable now. */
-  async flush(): Promise<void> {
+  flush(): Promise<void> {
+    const flushing = this.#flush().finally(() => this.#flushes.delete(flushing));
+    this.#flushes.add(flushing);
+    return flushing;
+  }
+
+  async #flush(): Promise<void> {
     const covered = { to: this.#position, records: this.#indexedRecords + this.#unindexed.length };
     await Promise.all([this.#entries, this.#sync()]);
     if (this.#failure !== undefined) throw this.#failure;
@@ -242,6 +249,8 @@ export class SegmentWriter {
   /** Closes both files. The segment stays as it is: sealed, or open and recoverable. */
   async close(): Promise<void> {
     await this.written().catch(() => undefined);
+    // A flush may still be about to write its sub-block.
+    await Promise.allSettled(this.#flushes);
     await Promise.all([this.#file.close(), this.#index.close()]);
   }
 }

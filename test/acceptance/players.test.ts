@@ -98,11 +98,12 @@ test('H.265: Chromium says of an export what it says of the source', async () =>
   const source = await makeMedia('short-h265.mp4', ['-i', await variantFile('H.265'), '-t', '3', '-c', 'copy']);
   await archive.import('door', source, { start: at(0) });
   const exported = join(folder, 'export.mp4');
-  await exportTo(exported, archive, { camera: 'door', start: at(0), end: at(3) });
+  await exportTo(exported, archive, { camera: 'door', start: at(0), end: at(4) });
   const [before, after] = await withFileServer([source, exported], (base) =>
-    Promise.all([source, exported].map((file) => playInChromium(`${base}/${basename(file)}`))),
+    Promise.all([source, exported].map((file) => playInChromium(`${base}/${basename(file)}`, { play: false }))),
   );
-  // Not every build of Chromium decodes H.265: then both fail in the same way.
+  // Not every build of Chromium decodes H.265 (Debian's does not): then it shows no picture of either.
   expect(reason(after)).toEqual(reason(before));
-  expect(after?.ended).toBe(before?.ended);
+  expect([after?.videoWidth, after?.videoHeight]).toEqual([before?.videoWidth, before?.videoHeight]);
+  expect(after?.duration).toBeCloseTo(before?.duration ?? 0, 1);
 });

@@ -86,7 +86,9 @@ test('the segment in docs/format.md is what is written', async () => {
 
 test('the pseudo-header in docs/format.md is what is written', async () => {
   const records = parts().slice(1);
-  const kept = records.map((record, i) => (i === 3 ? record.subarray(0, 32) : i === 4 ? record.subarray(0, 52) : record));
+  const kept = records.map((record, i) =>
+    i === 3 ? record.subarray(0, 32) : i === 4 ? record.subarray(0, 52) : record,
+  );
   const to = DATA_START + records.slice(0, 5).reduce((sum, record) => sum + record.byteLength, 0);
   const block = { from: DATA_START, to, records: new Uint8Array(Buffer.concat(kept.slice(0, 5))) };
   const block32 = encodeIndexBlock(block, SEED, crc32c).subarray(0, 32);
@@ -100,9 +102,9 @@ test('the segment in docs/format.md reads as the page says', async () => {
     await writeFile(path, await dumped('segment'));
     const contents = await readOpen(path);
     expect(framesOf(contents)).toEqual([
-      { track: 0, dts: 0, duration: 3600, compositionOffset: 3600, size: 5, sync: true, offset: 0x14d },
-      { track: 1, dts: -1024, duration: 1024, compositionOffset: 0, size: 3, sync: true, offset: 0x186 },
-      { track: 1, dts: 0, duration: 1024, compositionOffset: 0, size: 2, sync: true, offset: 0x189 },
+      { track: 0, dts: 0, duration: 3600, compositionOffset: 3600, size: 5, sync: true, offset: 0x14f },
+      { track: 1, dts: -1024, duration: 1024, compositionOffset: 0, size: 3, sync: true, offset: 0x188 },
+      { track: 1, dts: 0, duration: 1024, compositionOffset: 0, size: 2, sync: true, offset: 0x18b },
     ]);
     expect(contents.tracks.map(({ endDts, estimated }) => [endDts, estimated])).toEqual([
       [3600, true],

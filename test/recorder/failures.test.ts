@@ -20,9 +20,10 @@ const picture = (i: number, bytes = 300): Frame => ({
   data: noise(bytes, i),
 });
 
+/** A camera that never ends; its first hundred pictures have `bytes`. */
 async function* live(bytes = 300): AsyncGenerator<Frame, void, undefined> {
   for (let i = 0; ; i++) {
-    yield picture(i, bytes);
+    yield picture(i, i < 100 ? bytes : 300);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }

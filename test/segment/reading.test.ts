@@ -20,6 +20,7 @@ import {
   HEAD,
   openBytes,
   PICTURE_TICKS,
+  quickFlusher,
   readOpen,
   restore,
   tellStory,
@@ -147,7 +148,7 @@ describe('an open segment', () => {
   });
 
   test('sub-blocks stay right when flushes overlap', async () => {
-    const author = await Author.begin(await temporaryFolder());
+    const author = await Author.begin(await temporaryFolder(), { flusher: quickFlusher(20) });
     for (let round = 0; round < 6; round++) {
       author.picture();
       author.picture();

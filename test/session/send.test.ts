@@ -2,7 +2,7 @@
  * Pass 2 against a sender that does only what the test says: stale hints, refusals, closings, and the order of limits.
  * Nothing here waits for real time.
  */
-import { getEventListeners } from 'node:events';
+import { EventEmitter, getEventListeners, once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -98,14 +98,14 @@ test('pieces are in order, whole, and no larger than the limiter allows', async 
 
 test('it has not ended before the sender has handed everything over', async () => {
   const sender = new FakeSender();
-  let drain = (): void => undefined;
-  sender.drainedWith = new Promise((resolve) => (drain = resolve));
+  const drain = new EventEmitter();
+  sender.drainedWith = once(drain, 'now').then(() => undefined);
   let ended = false;
   const sending = send(sender).then(() => (ended = true));
   await until('everything was queued', () => sender.count('drained') === 1);
   await turn();
   expect(ended).toBe(false);
-  drain();
+  drain.emit('now');
   await sending;
 });
 
@@ -322,21 +322,21 @@ describe('an abort', () => {
   });
 });
 
+async function twoFiles(): Promise<[string, string]> {
+  const folder = await temporaryFolder();
+  const paths: [string, string] = [join(folder, 'a'), join(folder, 'b')];
+  for (const path of paths) writeFileSync(path, 'x'.repeat(100));
+  return paths;
+}
+
+const slicesOf = ([a, b]: readonly [string, string]): Slice[] => [
+  { kind: 'file', path: a, offset: 0, length: 10 },
+  { kind: 'bytes', data },
+  { kind: 'file', path: a, offset: 20, length: 5 },
+  { kind: 'file', path: b, offset: 7, length: 9 },
+];
+
 describe('slices of files', () => {
-  async function twoFiles(): Promise<[string, string]> {
-    const folder = await temporaryFolder();
-    const paths: [string, string] = [join(folder, 'a'), join(folder, 'b')];
-    for (const path of paths) writeFileSync(path, 'x'.repeat(100));
-    return paths;
-  }
-
-  const slicesOf = ([a, b]: readonly [string, string]): Slice[] => [
-    { kind: 'file', path: a, offset: 0, length: 10 },
-    { kind: 'bytes', data },
-    { kind: 'file', path: a, offset: 20, length: 5 },
-    { kind: 'file', path: b, offset: 7, length: 9 },
-  ];
-
   test('go out as ranges of files that are open once each, and closed at the end', async () => {
     const file = virtualFile(slicesOf(await twoFiles()));
     const before = openDescriptors();

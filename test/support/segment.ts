@@ -81,9 +81,14 @@ export function noise(length: number, seed: number): Uint8Array {
   return out;
 }
 
-/** A native layer whose group flush does nothing: unit tests need no disk. */
-export const quickFlusher = () =>
-  new GroupFlusher({ ...native, groupFlush: async (fds) => new Int32Array(fds.length) });
+/** A flusher that syncs nothing, since unit tests need no disk; each flush takes `delayMs`. */
+export function quickFlusher(delayMs = 0): GroupFlusher {
+  const groupFlush = async (fds: Int32Array): Promise<Int32Array> => {
+    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+    return new Int32Array(fds.length);
+  };
+  return new GroupFlusher({ ...native, groupFlush });
+}
 
 export class Author {
   readonly writer: SegmentWriter;
@@ -96,10 +101,13 @@ export class Author {
     this.writer = writer;
   }
 
-  static async begin(directory: string, { head = HEAD, tracks = [VIDEO, AUDIO] } = {}): Promise<Author> {
+  static async begin(
+    directory: string,
+    { head = HEAD, tracks = [VIDEO, AUDIO], flusher = quickFlusher() } = {},
+  ): Promise<Author> {
     const writer = await SegmentWriter.create({
       ...{ directory, startUtcMs: START_UTC_MS, head, tracks, anchors: [], indexIntervalMs: 0, native },
-      flusher: quickFlusher(),
+      flusher,
     });
     return new Author(writer);
   }
