@@ -165,6 +165,8 @@ export class Archive {
   readonly #now: () => number;
   readonly #sessionRate: RateOptions;
   readonly #recordings = new Set<Recording>();
+  readonly #sends = new Set<Promise<void>>();
+  readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
 
   /** @internal Use `openArchive`. */
@@ -298,9 +300,16 @@ export class Archive {
       native: this.#native,
       rate: this.#sessionRate,
       // A full disk takes no lease, and must not keep footage from being read either.
+      closing: this.#closing.signal,
+      track: (sending) => this.#trackSend(sending),
       lease: (id, segments, untilUtcMs) => guarded(() => this.#catalog.lease(id, segments, untilUtcMs)),
       now: this.#now,
     });
+  }
+
+  #trackSend(sending: Promise<void>): void {
+    const settled = sending.catch(() => undefined).finally(() => this.#sends.delete(settled));
+    this.#sends.add(settled);
   }
 
   /** Segments under lease now: retention must not remove them. */
@@ -421,14 +430,15 @@ export class Archive {
     );
   }
 
-  /** Stops the recordings, waits until they are sealed, and releases everything. Idempotent. */
+  /** Stops the recordings and the answers under way, waits for both, and releases everything. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
   }
 
   async #close(): Promise<void> {
-    await Promise.allSettled([...this.#recordings].map((recording) => recording.stop()));
+    this.#closing.abort(new FootageError('E_CLOSED', 'The archive was closed while it was sending.'));
+    await Promise.allSettled([...this.#sends, ...[...this.#recordings].map((recording) => recording.stop())]);
     await this.#cache.close();
     this.#catalog.close();
   }

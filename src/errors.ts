@@ -17,6 +17,7 @@ export const ERROR_CODES = {
   E_CAMERA_BUSY: { http: 409, exit: 1 },
   E_CAMERA_NAME: { http: 400, exit: 2 },
   E_CAMERA_UNKNOWN: { http: 404, exit: 1 },
+  E_CANCELLED: { http: 499, exit: 1 },
   E_CHANGES: { http: 409, exit: 1 },
   E_CLIENT_GONE: { http: 499, exit: 1 },
   E_CLOSED: { http: 503, exit: 1 },

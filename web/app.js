@@ -43,7 +43,7 @@ async function errorText(response) {
   }
 }
 
-const cameraAddress = (name) => `/api/cameras/${encodeURIComponent(name)}`;
+const cameraAddress = (name) => `api/cameras/${encodeURIComponent(name)}`;
 /** Unix seconds with milliseconds, as the API takes times. */
 const seconds = (utcMs) => (utcMs / 1000).toFixed(3);
 
@@ -71,7 +71,7 @@ async function loadCamera(camera) {
 async function refresh() {
   if (document.hidden) return;
   try {
-    const answer = await getJson('/api/cameras');
+    const answer = await getJson('api/cameras');
     const loaded = await Promise.all(answer.cameras.map(loadCamera));
     cameras = new Map(loaded.map((camera) => [camera.name, camera]));
     showMessage(view.connection, '');

@@ -1,5 +1,6 @@
 /** `footage import`: media files, as if recorded at a given time. */
 import { openArchive } from '../archive.ts';
+import { openMediaFile } from '../ingest/media-file.ts';
 import { parseTime } from '../time.ts';
 import { iso, printJson, progressBar, untilInterrupted } from './support.ts';
 
@@ -14,6 +15,8 @@ interface ImportFlags {
 export async function runImport(files: readonly string[], flags: ImportFlags): Promise<void> {
   let startUtcMs = parseTime(flags.start, '--start');
   const signal = untilInterrupted();
+  // A bad file is refused before anything is made or imported.
+  for (const file of files) await (await openMediaFile(file)).close();
   const archive = await openArchive(flags.archive);
   try {
     for (const file of files) {

@@ -131,6 +131,11 @@ function usageError(error: CommanderError): FootageError {
 
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : report(usageError(error));
+  if (error instanceof Error && error.name === 'AbortError') {
+    return report(
+      new FootageError('E_CANCELLED', 'Interrupted: nothing was left behind. Run the command again.', error),
+    );
+  }
   if (error instanceof FootageError) {
     process.stderr.write(`footage: ${error.code}: ${error.message}\n`);
     return error.exitStatus;

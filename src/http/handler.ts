@@ -196,7 +196,8 @@ function fileName(camera: string, { manifest }: Session): string {
 
 function fail(error: unknown, req: IncomingMessage, res: ServerResponse, { onError }: HandlerOptions): void {
   const known = error instanceof FootageError ? error : undefined;
-  if (known?.code === 'E_CLIENT_GONE') {
+  // Nobody is there to be told, or the archive is going down with its answers.
+  if (known?.code === 'E_CLIENT_GONE' || (known?.code === 'E_CLOSED' && res.headersSent)) {
     res.destroy();
     return;
   }

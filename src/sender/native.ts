@@ -156,7 +156,9 @@ export class NativeSender implements Sender {
     this.#target.socket.off('close', this.#onSocketClose);
     this.#target.response?.off('finish', this.#onResponseFinish);
     this.#raw.close(abort);
-    if (this.#error !== undefined) this.#waiters.failDrained(this.#error);
+    // Without an error everything was handed over, though the hint that says so may still be on its way.
+    if (this.#error === undefined) this.#waiters.settleDrained();
+    else this.#waiters.failDrained(this.#error);
     this.#waiters.notify();
   }
 }

@@ -47,12 +47,13 @@ async function sendSlices(
   { sender, limiter, onPiece }: SendRangeOptions,
   source: CurrentFile,
 ): Promise<void> {
+  let delayMs = 0;
   for (const slice of file.slices(range)) {
     for await (const piece of piecesOf(slice, limiter.pieceBytes, source)) {
+      if (delayMs > 0) await pause(delayMs, sender);
       await sendPiece(sender, piece);
       onPiece?.();
-      const delayMs = limiter.spend(piece.kind === 'bytes' ? piece.data.byteLength : piece.length, performance.now());
-      if (delayMs > 0) await pause(delayMs, sender);
+      delayMs = limiter.spend(piece.kind === 'bytes' ? piece.data.byteLength : piece.length, performance.now());
     }
   }
 }

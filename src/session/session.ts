@@ -26,6 +26,10 @@ export interface SendOptions {
 export interface SessionDeps {
   readonly native: Native;
   readonly rate: RateOptions;
+  /** Aborts when the archive closes; every send ends with it. */
+  readonly closing: AbortSignal;
+  /** Told of every send, so that closing can wait for it. */
+  readonly track: (sending: Promise<void>) => void;
   /** Keeps the segments of this session until the given time, Unix ms. */
   readonly lease: (id: string, segments: readonly string[], untilUtcMs: number) => void;
   readonly now: () => number;
@@ -67,11 +71,20 @@ export class Session {
 
   /**
    * Sends the body bytes of `range` on `target`: a ServerResponse, an HTTP/2 response, a socket or any Writable. The
-   * caller has set status and headers before and ends the answer afterwards.
-   * @throws FootageError E_CLIENT_GONE, E_SENDER, E_IO; RangeError for a range outside the answer
+   * caller has set status and headers before and ends the answer afterwards. When it fails under way, the answer is
+   * truncated and `target` destroyed, so that nobody takes it for whole.
+   * @throws FootageError E_CLIENT_GONE, E_SENDER, E_IO, E_CLOSED; the signal's reason; RangeError for a range outside the
+   * answer
    */
-  async send(target: SendTarget, options: SendOptions = {}): Promise<void> {
-    const { range = { start: 0, end: this.length }, signal, rate = this.#deps.rate } = options;
+  send(target: SendTarget, options: SendOptions = {}): Promise<void> {
+    const sending = this.#send(target, options);
+    this.#deps.track(sending);
+    return sending;
+  }
+
+  async #send(target: SendTarget, options: SendOptions): Promise<void> {
+    const { range = { start: 0, end: this.length }, rate = this.#deps.rate } = options;
+    const signal = options.signal ? AbortSignal.any([options.signal, this.#deps.closing]) : this.#deps.closing;
     if (!(range.start >= 0 && range.start <= range.end && range.end <= this.length)) {
       throw new RangeError(`the range ${range.start}..${range.end} does not lie in 0..${this.length}`);
     }
@@ -85,6 +98,9 @@ export class Session {
     };
     try {
       await sendRange(this.#file, range, { sender, limiter, signal, onPiece });
+    } catch (error) {
+      target.destroy();
+      throw error;
     } finally {
       sender.close();
       this.#renewLease();
