@@ -31,7 +31,10 @@ export interface Frame {
   readonly track: number;
   /** The sample as MP4 stores it (NAL units with length prefixes; raw AAC frames without ADTS). */
   readonly data: Uint8Array;
-  /** Decode time in ticks of the track's timescale; signed, a safe integer; all tracks count from one instant. */
+  /**
+   * Decode time in ticks of the track's timescale; signed, a safe integer; all tracks count from one instant. What ends
+   * at or before time 0 (priming) is never presented; a lead-in of more than 10 s is E_FRAME.
+   */
   readonly dts: number;
   /** Presentation time minus decode time, in ticks; 0 for audio. */
   readonly compositionOffset: number;

@@ -22,7 +22,7 @@ import type { Frame, Track } from '../media.ts';
 import type { Native } from '../native-types.ts';
 import type { GroupFlusher } from '../segment/flusher.ts';
 import { removeSegment, SegmentWriter } from '../segment/writer.ts';
-import { type PlacedFrame, TrackState } from './track-state.ts';
+import { MAX_STALL_S, type PlacedFrame, TrackState } from './track-state.ts';
 
 export interface RecorderOptions {
   /** A segment is cut at the next sync sample after this much media. Default 1 h. */
@@ -109,9 +109,13 @@ export class Recorder {
   /** Every segment of this recording, for statistics and for taking it back. */
   readonly #made: { readonly id: string; readonly path: string }[] = [];
   /** Sealings under way, and flushes: a failure of any of them ends the recording. */
-  #background = new Set<Promise<void>>();
+  readonly #background = new Set<Promise<void>>();
+  /** Sealings alone: their frames are durable only when they are done. */
+  readonly #sealings = new Set<Promise<void>>();
   #failure: unknown;
   #recordedTicks = 0;
+  /** Where the run's latest frame of any track ends, seconds. */
+  #latestS: number | undefined;
 
   constructor(tracks: readonly Track[], deps: RecorderDeps, options: RecorderOptions) {
     if (tracks.length === 0 || tracks.length > MAX_TRACKS) {
@@ -172,8 +176,11 @@ export class Recorder {
     }
     state.check(frame);
     const leading = frame.track === this.#leading;
-    if (state.breaksRun(frame.dts, leading)) await this.#endRun();
+    const seconds = frame.dts / state.track.timescale;
+    const stalled = this.#latestS !== undefined && seconds > this.#latestS + MAX_STALL_S;
+    if (stalled || state.jumpsBack(frame.dts)) await this.#endRun();
     const placed = state.place(frame);
+    this.#latestS = Math.max(this.#latestS ?? seconds, state.endS());
     if (leading) await this.#prepareSegment(placed);
     if (this.#segment === undefined) this.#keepEarly(state, placed);
     else this.#write(this.#segment, state, placed);
@@ -208,6 +215,13 @@ export class Recorder {
     // A later run of a source without wall times (a file with a pause) goes on with the same clock.
     const given = startUtcMs !== undefined && (this.#made.length === 0 || frame.utcMs === undefined);
     const pts = frame.dts + frame.compositionOffset;
+    if (pts < -MAX_STALL_S * this.#leadingState.track.timescale) {
+      // What lies before time 0 is hidden: that is meant for priming, not for footage.
+      throw new FootageError(
+        'E_FRAME',
+        `The first picture lies more than ${MAX_STALL_S} s before time 0 and would be hidden: let DTS count from the first presented instant.`,
+      );
+    }
     this.#run = {
       id: randomBytes(16).toString('hex'),
       sequence: 0,
@@ -331,6 +345,7 @@ export class Recorder {
   async #endRun(): Promise<void> {
     if (this.#segment !== undefined) this.#closeSegment(this.#segment, undefined);
     for (const state of this.#states) state.reset();
+    this.#latestS = undefined;
     this.#early = [];
     this.#run = undefined;
     if (this.#failure !== undefined) throw this.#failure;
@@ -347,14 +362,14 @@ export class Recorder {
       const followed = track === this.#leading && nextDts !== undefined && this.#leadingState.track.kind === 'video';
       return followed ? { endDts: nextDts, estimated: false } : end;
     });
-    this.#inBackground(this.#seal(segment, ends));
+    const sealing = this.#seal(segment, ends).finally(() => this.#sealings.delete(sealing));
+    this.#sealings.add(sealing);
+    this.#inBackground(sealing);
   }
 
   async #seal({ writer }: OpenSegment, ends: readonly TrackEnd[]): Promise<void> {
-    const counts = this.#counts();
     try {
       const trailer = await writer.seal(ends);
-      this.#noteFlushed(counts);
       this.#deps.sink.sealed({ path: writer.path, trailer });
       await writer.discardIndex();
     } finally {
@@ -366,7 +381,8 @@ export class Recorder {
     const writer = this.#segment?.writer;
     if (writer === undefined) return;
     const counts = this.#counts();
-    this.#inBackground(writer.flush().then(() => this.#noteFlushed(counts)));
+    const durable = Promise.all([writer.flush(), ...this.#sealings]);
+    this.#inBackground(durable.then(() => this.#noteFlushed(counts)));
   }
 
   #counts(): number[] {
@@ -418,6 +434,6 @@ async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): 
   } finally {
     signal.removeEventListener('abort', onAbort);
     // A source that hangs would never answer: it is told, not awaited.
-    void iterator.return?.()?.catch(() => undefined);
+    void Promise.resolve(iterator.return?.()).catch(() => undefined);
   }
 }

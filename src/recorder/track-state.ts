@@ -17,7 +17,7 @@ export interface PlacedFrame {
 }
 
 /** A jump back or a stall of more than this many seconds begins a new run. */
-const MAX_STALL_S = 10;
+export const MAX_STALL_S = 10;
 const GROUP_FRAMES = 8;
 const GROUP_SECONDS = 0.2;
 const MAX_FRAME_BYTES = 0x4000_0000;
@@ -71,11 +71,14 @@ export class TrackState {
     }
   }
 
-  /** Whether `dts` cannot continue the run: it jumped back, or (for the leading track) ahead, by more than 10 s. */
-  breaksRun(dts: number, leading: boolean): boolean {
-    if (this.#lastDts === undefined) return false;
-    const limit = MAX_STALL_S * this.track.timescale;
-    return dts < this.#lastDts - limit || (leading && dts > this.#lastDts + (this.#lastDuration ?? 0) + limit);
+  /** Whether `dts` cannot continue the run, because it lies more than 10 s before the last one. */
+  jumpsBack(dts: number): boolean {
+    return this.#lastDts !== undefined && dts < this.#lastDts - MAX_STALL_S * this.track.timescale;
+  }
+
+  /** Where the frame placed last ends, or begins if its length is not known yet; seconds. */
+  endS(): number {
+    return ((this.#lastDts ?? 0) + (this.#lastKnown ? (this.#lastDuration ?? 0) : 0)) / this.track.timescale;
   }
 
   /** Gives the frame its place: a DTS that does not increase is corrected, with its presentation time kept. */

@@ -103,9 +103,13 @@ function sealedMovie(contents: SegmentContents, extent: Extent, index: Uint8Arra
   const timescale = contents.tracks[video === -1 ? 0 : video]?.track.timescale ?? 1;
   const firsts = contents.tracks.map(({ samples }, i) => firstShown(samples, extent.tracks[i]?.firstPts ?? 0));
   const begin = (i: number) => (firsts[i] ?? 0) / (contents.tracks[i]?.track.timescale ?? 1);
-  const filled = contents.tracks.flatMap(({ samples }, i) => (samples.count > 0 ? [begin(i)] : []));
-  // In the middle of a run, audio from before the cut belongs to the picture before it: it stays hidden here.
-  const origin = contents.head.sequence > 0 && video !== -1 ? begin(video) : Math.min(...filled);
+  const filled = contents.tracks.flatMap(({ samples }, i) => (samples.count > 0 ? [i] : []));
+  const earliest = Math.min(...filled.map(begin));
+  // In the middle of a run, audio from before the cut belongs to the picture before it: it stays hidden here, unless it
+  // is all there is.
+  const endOf = (i: number) => (extent.tracks[i]?.endPts ?? 0) / (contents.tracks[i]?.track.timescale ?? 1);
+  const hides = contents.head.sequence > 0 && video !== -1 && filled.every((i) => endOf(i) > begin(video));
+  const origin = hides ? begin(video) : earliest;
   return writeMovie({
     timescale,
     creationUtcMs: extent.startUtcMs,
@@ -123,7 +127,8 @@ function sealedMovie(contents: SegmentContents, extent: Extent, index: Uint8Arra
  */
 function firstShown(samples: SampleTable, firstPts: number): number {
   const sync = samples.sync.subarray(0, samples.count).indexOf(1);
-  return sync === -1 ? firstPts : Math.max(firstPts, ptsAt(samples, sync));
+  // Media time 0 is the first DTS: an edit cannot begin before it, even if a composition offset is negative.
+  return Math.max(firstPts, samples.dts[0] ?? 0, sync === -1 ? -Infinity : ptsAt(samples, sync));
 }
 
 function sealedTrack(

@@ -20,44 +20,67 @@ export interface Extent {
   readonly tracks: readonly TrackExtent[];
 }
 
-export function trackExtent({ track, samples }: Pick<SegmentTrack, 'track' | 'samples'>): TrackExtent {
+/** What of sample `i` is presented: [from, to) in ticks, or undefined for priming, which ends at or before time 0. */
+export function presentedTicks(
+  { track, samples }: Pick<SegmentTrack, 'track' | 'samples'>,
+  i: number,
+): { readonly from: number; readonly to: number } | undefined {
+  const from = ptsAt(samples, i);
+  const to = from + (samples.duration[i] ?? 0);
+  if (to <= 0) return undefined;
+  // Only sound can begin in the middle of a sample: a picture is presented whole.
+  return { from: track.kind === 'audio' ? Math.max(0, from) : from, to };
+}
+
+/** The presentation interval of sample `i` with no regard to time 0. */
+function wholeTicks({ samples }: Pick<SegmentTrack, 'samples'>, i: number) {
+  const from = ptsAt(samples, i);
+  return { from, to: from + (samples.duration[i] ?? 0) };
+}
+
+function trackExtent(track: SegmentTrack, ticks: typeof presentedTicks): TrackExtent {
+  const { samples } = track;
   let firstPts = Infinity;
   let endPts = -Infinity;
   let syncSamples = 0;
   let payloadBytes = 0;
   for (let i = 0; i < samples.count; i++) {
-    const pts = ptsAt(samples, i);
-    const end = pts + (samples.duration[i] ?? 0);
     syncSamples += samples.sync[i] ?? 0;
     payloadBytes += samples.size[i] ?? 0;
-    if (end <= 0) continue;
-    // Only audio is cut at time 0 of the run: a picture is presented whole.
-    firstPts = Math.min(firstPts, track.kind === 'audio' ? Math.max(0, pts) : pts);
-    endPts = Math.max(endPts, end);
+    const presented = ticks(track, i);
+    if (presented === undefined) continue;
+    firstPts = Math.min(firstPts, presented.from);
+    endPts = Math.max(endPts, presented.to);
   }
   if (endPts === -Infinity) return { firstPts: 0, endPts: 0, syncSamples, payloadBytes };
   return { firstPts, endPts, syncSamples, payloadBytes };
 }
 
-/** Extent of a segment, or undefined if nothing in it is presented. */
+/**
+ * Extent of a segment, or undefined if it has no samples. One that holds nothing but priming counts as a whole: it has
+ * to lie somewhere in time, and its file has to show something.
+ */
 export function extentOf(contents: SegmentContents): Extent | undefined {
+  return extentBy(contents, presentedTicks) ?? extentBy(contents, wholeTicks);
+}
+
+function extentBy(contents: SegmentContents, ticks: typeof presentedTicks): Extent | undefined {
   const clocks = clocksOf(contents);
-  const tracks = contents.tracks.map(trackExtent);
   let startUtcMs = Infinity;
   let endUtcMs = -Infinity;
-  contents.tracks.forEach(({ track, samples }, t) => {
+  contents.tracks.forEach((track, t) => {
     const clock = clocks[t];
     if (clock === undefined) return;
-    for (let i = 0; i < samples.count; i++) {
-      const dts = samples.dts[i] ?? 0;
-      const pts = ptsAt(samples, i);
-      const end = pts + (samples.duration[i] ?? 0);
-      if (end <= 0) continue;
-      startUtcMs = Math.min(startUtcMs, clock.utcMs(track.kind === 'audio' ? Math.max(0, pts) : pts, dts));
-      endUtcMs = Math.max(endUtcMs, clock.utcMs(end, dts));
+    for (let i = 0; i < track.samples.count; i++) {
+      const presented = ticks(track, i);
+      if (presented === undefined) continue;
+      const dts = track.samples.dts[i] ?? 0;
+      startUtcMs = Math.min(startUtcMs, clock.utcMs(presented.from, dts));
+      endUtcMs = Math.max(endUtcMs, clock.utcMs(presented.to, dts));
     }
   });
-  return endUtcMs === -Infinity ? undefined : { startUtcMs, endUtcMs, tracks };
+  if (endUtcMs === -Infinity) return undefined;
+  return { startUtcMs, endUtcMs, tracks: contents.tracks.map((track) => trackExtent(track, ticks)) };
 }
 
 /** Presentation time of sample `i`, ticks. */

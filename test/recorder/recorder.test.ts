@@ -193,6 +193,47 @@ describe('odd timestamps', () => {
     expect(segments[0]?.tracks[0]?.samples.count).toBe(50);
   });
 
+  test('a stall that sound is the first to end begins a new run as well', async () => {
+    const before = range(0, 20).map((i) => picture(i));
+    const after = range(0, 20).map((i) => picture(i + 1500));
+    const { segments } = await record([...before, sound(60 * 47), ...after]);
+    expect(runsOf(segments)).toBe(2);
+    expect(dtsOf(segments, 1).map((dts) => dts.length)).toEqual([0, 1]);
+  });
+
+  test('sound that was away for a minute, while pictures came, continues the run', async () => {
+    const frames = [sound(0), ...range(0, 1500).map((i) => picture(i)), sound(60 * 47)];
+    const { segments } = await record(frames);
+    expect(segments.length).toBe(1);
+    expect(dtsOf(segments, 1)[0]?.length).toBe(2);
+  });
+
+  test('a segment whose sound is all from before its cut is sealed', async () => {
+    const late = [0, 1].map((i) => sound(i + 16, { dts: 16_000 + i * AUDIO_TICKS }));
+    const frames = [...range(0, 20).map((i) => picture(i)), ...range(20, 22).map((i) => picture(i)), ...late];
+    const { segments } = await record(frames, { segmentDurationMs: 800 });
+    expect(segments.map(({ tracks }) => tracks.map(({ samples }) => samples.count))).toEqual([
+      [20, 0],
+      [2, 2],
+    ]);
+  });
+
+  test('a recording of nothing but priming is sealed and kept', async () => {
+    const { segments } = await record(range(0, 10).map((i) => picture(i, { dts: (i - 10) * PICTURE_TICKS })));
+    expect(segments[0]?.tracks[0]?.samples.count).toBe(10);
+  });
+
+  test('a first picture more than 10 s before time 0 is refused: it would be hidden', async () => {
+    const far = range(0, 20).map((i) => picture(i, { dts: (i - 300) * PICTURE_TICKS }));
+    await expect(record(far)).rejects.toMatchObject({ code: 'E_FRAME' });
+  });
+
+  test('a first sample with a negative composition offset is sealed', async () => {
+    const frames = range(0, 12).map((i) => picture(i, { compositionOffset: i === 0 ? -1800 : 0 }));
+    const { segments } = await record(frames);
+    expect(segments[0]?.tracks[0]?.samples.compositionOffset[0]).toBe(-1800);
+  });
+
   test('after a pause a file without wall times goes on with the same clock', async () => {
     const later = range(20, 40).map((i) => ({ ...picture(i), dts: (i + 500) * PICTURE_TICKS }));
     await using archive = await openArchive(await temporaryFolder());
