@@ -17,7 +17,8 @@
 namespace footage {
 namespace {
 
-constexpr uint64_t kJobBytes = 16 << 20;    // per job: bounds how long a session holds a thread
+constexpr uint64_t kJobBytes = 128 << 20;   // per job, while no other waits for a thread: few hops
+constexpr uint64_t kJobShare = 16 << 20;    // per job, when another waits
 constexpr uint64_t kLoopBytes = 512 << 10;  // per wake-up on the loop: bounds how long it is held up
 
 int SocketError(int fd) {
@@ -148,9 +149,13 @@ size_t Connection::SendNow(const uint8_t* data, size_t length) {
   std::deque<Piece> pieces(1);
   pieces.front().data = data;
   pieces.front().length = length;
-  const SendResult result = SendPieces(
-      fd_, pieces,
-      {.budget = kLoopBytes, .on_loop = true, .stop = nullptr, .line = nullptr, .progress = nullptr});
+  const SendResult result = SendPieces(fd_, pieces,
+                                       {.budget = kLoopBytes,
+                                        .share = kLoopBytes,
+                                        .on_loop = true,
+                                        .stop = nullptr,
+                                        .line = nullptr,
+                                        .progress = nullptr});
   sent_ += result.sent;
   full_ = result.outcome == Outcome::kFull;
   if (result.outcome == Outcome::kFailed) Fail(result.error);
@@ -233,9 +238,13 @@ uint64_t Connection::NextDevice() const {
 }
 
 Outcome Connection::SendOnLoop() {
-  const SendResult result = SendPieces(
-      fd_, queue_,
-      {.budget = kLoopBytes, .on_loop = true, .stop = nullptr, .line = nullptr, .progress = nullptr});
+  const SendResult result = SendPieces(fd_, queue_,
+                                       {.budget = kLoopBytes,
+                                        .share = kLoopBytes,
+                                        .on_loop = true,
+                                        .stop = nullptr,
+                                        .line = nullptr,
+                                        .progress = nullptr});
   PopSent(result.sent);
   full_ = result.outcome == Outcome::kFull;
   if (result.outcome == Outcome::kFailed) Fail(result.error);
@@ -278,6 +287,7 @@ void Connection::RunJob(uv_work_t* request) noexcept {
   Job& job = *static_cast<Job*>(request->data);
   job.result = SendPieces(job.socket, job.pieces,
                           {.budget = kJobBytes,
+                           .share = kJobShare,
                            .on_loop = false,
                            .stop = &job.stop,
                            .line = job.line,

@@ -61,7 +61,7 @@ class Sending {
 
  private:
   [[nodiscard]] bool Spent() const {
-    return sent_ >= limits_.budget ||
+    return sent_ >= limits_.budget || (sent_ >= limits_.share && OthersWait()) ||
            (limits_.stop != nullptr && limits_.stop->load(std::memory_order_relaxed));
   }
 
@@ -110,11 +110,14 @@ class Sending {
     return Outcome::kFailed;
   }
 
+  [[nodiscard]] bool OthersWait() const {
+    return limits_.line != nullptr && limits_.line->load(std::memory_order_relaxed) > 0;
+  }
+
   // A fast reader makes room at once: waiting for it here is cheaper than two hops between loop and pool.
   [[nodiscard]] bool Linger() {
     if (limits_.on_loop || sent_ - lingered_at_ < kLingerBytes) return false;
-    if (limits_.line != nullptr && limits_.line->load(std::memory_order_relaxed) > 0) return false;
-    if (!PoolHasFreeThread()) return false;
+    if (OthersWait() || !PoolHasFreeThread()) return false;
     lingered_at_ = sent_;
     pollfd waiting{socket_, POLLOUT, 0};
     return poll(&waiting, 1, kLingerMs) > 0;

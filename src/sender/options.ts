@@ -3,8 +3,8 @@ import type { SenderOptions } from './sender.ts';
 
 /** Queued ranges of files cost no memory, and long runs of them cost the fewest hops to the thread pool. */
 const DEFAULTS: Required<SenderOptions> = {
-  softBarrier: 32 * 2 ** 20,
-  hardBarrier: 128 * 2 ** 20,
+  softBarrier: 128 * 2 ** 20,
+  hardBarrier: 512 * 2 ** 20,
   idleTimeoutMs: 60_000,
 };
 

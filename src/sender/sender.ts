@@ -22,9 +22,9 @@ export type Piece =
   | { readonly kind: 'file'; readonly file: SharedFile; readonly offset: number; readonly length: number };
 
 export interface SenderOptions {
-  /** Bytes in the own queue from which `softLimit` is reported. Default 32 MiB: ranges of files cost no memory. */
+  /** Bytes in the own queue from which `softLimit` is reported. Default 128 MiB: ranges of files cost no memory. */
   readonly softBarrier?: number;
-  /** Bytes in the own queue from which pieces are refused. Default 128 MiB. */
+  /** Bytes in the own queue from which pieces are refused. Default 512 MiB. */
   readonly hardBarrier?: number;
   /** A client that takes no byte for this long is gone (E_CLIENT_GONE). Default 60 000 ms; 0 = never. */
   readonly idleTimeoutMs?: number;

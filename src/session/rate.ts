@@ -19,7 +19,7 @@ export interface RateOptions {
 }
 
 /** Large pieces let the native sender work in long runs. */
-const PIECE_BYTES = 4 * 2 ** 20;
+const PIECE_BYTES = 32 * 2 ** 20;
 const MIN_PIECE_BYTES = 16 * 2 ** 10;
 /** A limited session sends about this often per second. */
 const PIECES_PER_SECOND = 8;
