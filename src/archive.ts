@@ -2,32 +2,36 @@
  * The archive: the composition root that ties recorder, catalog, planner and sender together, and the object that users
  * of the library hold. It knows its recordings; closing it stops them and waits.
  */
-import { access, constants, mkdir, stat } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import type { Catalog } from './catalog/catalog.ts';
-import { openRow, reconcile, sealedRow, type Unreadable } from './catalog/reconcile.ts';
-import { isDamage, openCatalog, setCatalogAside } from './catalog/sqlite-catalog.ts';
 import { cameraUuid } from './catalog/camera-id.ts';
-import { type CameraInfo, listCameras, type Timeline, timelineOf } from './catalog/timeline.ts';
-import { lock, tryLock } from './catalog/writer-lock.ts';
+import type { Catalog } from './catalog/catalog.ts';
+import { isWritable, openFolder, openReconciled } from './catalog/open.ts';
+import { openRow, reconcile, sealedRow, type Unreadable } from './catalog/reconcile.ts';
+import { guarded, recoverCamera, type RecoverDeps, type RecoveryReport } from './catalog/recover-camera.ts';
+import { type CameraInfo, JOIN_TOLERANCE_MS, listCameras, type Timeline, timelineOf } from './catalog/timeline.ts';
+import { lock, tryLock, type WriterLock } from './catalog/writer-lock.ts';
 import { FootageError, ioError } from './errors.ts';
 import { createHandler, type Handler, type HandlerOptions } from './http/handler.ts';
-import { openMediaFile } from './ingest/media-file.ts';
+import { type MediaFile, openMediaFile } from './ingest/media-file.ts';
+import { Lifetime } from './lifetime.ts';
 import type { Frame, Track } from './media.ts';
 import { native as defaultNative } from './native.ts';
 import type { Native } from './native-types.ts';
+import { checkKeys, checkRecorderOptions, checkTracks, type KeysOf, RECORDER_KEYS } from './recorder/options.ts';
 import { Recording } from './recorder/recording.ts';
 import { Recorder, type RecorderOptions, type RecordingStats, type SegmentSink } from './recorder/recorder.ts';
 import { SegmentCache } from './segment/cache.ts';
 import { GroupFlusher } from './segment/flusher.ts';
 import { checkCameraName } from './segment/layout.ts';
-import { type Recovery, recoverSegment } from './segment/recover.ts';
 import { type SegmentReport, verifySegment } from './segment/verify.ts';
 import type { GapPolicy } from './session/plan.ts';
 import { Planner } from './session/planner.ts';
 import type { RateOptions } from './session/rate.ts';
 import { Session } from './session/session.ts';
 import { parseSpan, parseTime, type Time } from './time.ts';
+
+export type { RecoveryReport };
 
 export interface ArchiveOptions {
   /** Make the folder if it is missing. Default true. */
@@ -36,6 +40,8 @@ export interface ArchiveOptions {
   readonly readOnly?: boolean;
   /** Seal what a crash left open, of cameras that nobody is recording. Default true, unless read-only. */
   readonly recover?: boolean;
+  /** How long `record` and `import` wait while somebody else writes (or recovers) their camera, ms. Default 10 000. */
+  readonly lockWaitMs?: number;
   /** Limit of each session. Default none. */
   readonly sessionRate?: RateOptions;
   /** Addon or twin. Default: what could be loaded. */
@@ -81,29 +87,47 @@ export interface ImportResult {
   readonly skipped: readonly string[];
 }
 
-export interface RecoveryReport {
-  readonly camera: string;
-  /** Path of the segment below the archive. */
-  readonly path: string;
-  readonly recovery: Recovery;
-}
-
 export interface VerifyReport extends SegmentReport {
   readonly camera: string;
   readonly path: string;
 }
 
+const ARCHIVE_KEYS: KeysOf<ArchiveOptions> = {
+  create: true,
+  readOnly: true,
+  recover: true,
+  lockWaitMs: true,
+  sessionRate: true,
+  native: true,
+  now: true,
+};
+const RECORD_KEYS: KeysOf<RecordOptions> = { tracks: true, frames: true, signal: true, ...RECORDER_KEYS };
+const SESSION_KEYS: KeysOf<SessionRequest> = { camera: true, start: true, end: true, duration: true, gaps: true };
+const IMPORT_KEYS: KeysOf<ImportOptions> = {
+  start: true,
+  overlap: true,
+  signal: true,
+  recorder: true,
+  onProgress: true,
+};
+
+const LOCK_WAIT_MS = 10_000;
+/** An archive that is only read looks at the files at most this often. */
+const REFRESH_MS = 1000;
+
 /**
  * Opens an archive: reads its catalog (or makes it anew from the files), and recovers what a crash left open, except of
  * cameras that another process is recording.
- * @throws FootageError E_ARCHIVE_MISSING, E_READ_ONLY, E_NO_SQLITE, E_IO
+ * @throws FootageError E_ARCHIVE_MISSING, E_READ_ONLY, E_NO_SQLITE, E_IO; TypeError for an unknown option
  */
 export async function openArchive(path: string, options: ArchiveOptions = {}): Promise<Archive> {
+  checkKeys(options, ARCHIVE_KEYS, 'openArchive');
+  const { lockWaitMs = LOCK_WAIT_MS } = options;
+  if (!(lockWaitMs >= 0)) throw new RangeError(`lockWaitMs is 0 or more, not ${lockWaitMs}`);
   const root = resolve(path);
-  await checkFolder(root, options.create ?? true);
+  await openFolder(root, options.create ?? true);
   const readOnly = options.readOnly ?? !(await isWritable(root));
-  const database = readOnly ? undefined : join(root, 'catalog.db');
-  const { catalog, unreadable } = await reconciled(root, database, options.native ?? defaultNative);
+  const { catalog, unreadable } = await openReconciled(root, readOnly, options.native ?? defaultNative);
   try {
     const archive = new Archive(root, catalog, readOnly, unreadable, options);
     if (!readOnly && options.recover !== false) archive.recovered.push(...(await archive.recover()));
@@ -112,41 +136,6 @@ export async function openArchive(path: string, options: ArchiveOptions = {}): P
     catalog.close();
     throw error;
   }
-}
-
-/** The catalog, held against the files; a database that turns out to be damaged is made anew. */
-async function reconciled(root: string, database: string | undefined, native: Native) {
-  for (let first = true; ; first = false) {
-    const catalog = await openCatalog(database);
-    try {
-      return { catalog, unreadable: await reconcile(root, catalog, native) };
-    } catch (error) {
-      catalog.close();
-      if (database === undefined || !first || !isDamage(error)) throw error;
-      await setCatalogAside(database);
-    }
-  }
-}
-
-async function checkFolder(root: string, create: boolean): Promise<void> {
-  if (create) {
-    await mkdir(root, { recursive: true }).catch((error: unknown) => {
-      throw ioError(error, `making the archive ${root}`);
-    });
-  }
-  const found = await stat(root).catch(() => undefined);
-  if (found?.isDirectory() === true) return;
-  throw new FootageError(
-    'E_ARCHIVE_MISSING',
-    `There is no archive at ${root}: name the folder of one, or record into it first.`,
-  );
-}
-
-async function isWritable(root: string): Promise<boolean> {
-  return access(root, constants.W_OK).then(
-    () => true,
-    () => false,
-  );
 }
 
 export class Archive {
@@ -163,11 +152,11 @@ export class Archive {
   readonly #cache: SegmentCache;
   readonly #planner: Planner;
   readonly #now: () => number;
+  readonly #lockWaitMs: number;
   readonly #sessionRate: RateOptions;
   readonly #recordings = new Set<Recording>();
-  readonly #sends = new Set<Promise<void>>();
-  readonly #closing = new AbortController();
-  #closed: Promise<void> | undefined;
+  readonly #lifetime = new Lifetime('archive');
+  #refreshed: { readonly atMs: number; readonly done: Promise<unknown> } | undefined;
 
   /** @internal Use `openArchive`. */
   constructor(root: string, catalog: Catalog, readOnly: boolean, unreadable: Unreadable[], options: ArchiveOptions) {
@@ -180,16 +169,24 @@ export class Archive {
     this.#cache = new SegmentCache(this.#native);
     this.#planner = new Planner({ archive: root, catalog, cache: this.#cache });
     this.#now = options.now ?? Date.now;
+    this.#lockWaitMs = options.lockWaitMs ?? LOCK_WAIT_MS;
     this.#sessionRate = options.sessionRate ?? { bytesPerSecond: 0 };
   }
 
   /**
    * Records frames of a camera until they end, `signal` aborts, or `stop()` is called. Resolves when the camera is ours.
-   * @throws FootageError E_CAMERA_NAME, E_CAMERA_BUSY, E_FORMAT_VERSION, E_READ_ONLY, E_TRACK
+   * @throws FootageError E_CAMERA_NAME, E_CAMERA_BUSY, E_FORMAT_VERSION, E_READ_ONLY, E_TRACK; TypeError, RangeError for
+   * options; the signal's reason if it aborts while the camera is still somebody else's
    */
-  async record(camera: string, options: RecordOptions): Promise<Recording> {
+  record(camera: string, options: RecordOptions): Promise<Recording> {
+    return this.#lifetime.run(() => this.#record(camera, options));
+  }
+
+  async #record(camera: string, options: RecordOptions): Promise<Recording> {
+    checkKeys(options, RECORD_KEYS, 'record');
     const { tracks, frames, signal, ...recorderOptions } = options;
-    const { recorder, release } = await this.#recorder(camera, tracks, recorderOptions);
+    const held = await this.#take(camera, tracks, recorderOptions, () => signal?.throwIfAborted());
+    const { recorder, release } = held;
     const stop = new AbortController();
     const abort = () => stop.abort();
     signal?.addEventListener('abort', abort, { once: true });
@@ -209,26 +206,41 @@ export class Archive {
     return recording;
   }
 
-  /** A recorder that holds the camera's writer lock, after recovering what was left of it. */
-  async #recorder(camera: string, tracks: readonly Track[], options: RecorderOptions) {
-    this.#check();
+  /**
+   * A recorder that holds the camera's writer lock, after recovering what was left of it. `check` is called whenever the
+   * wait for it goes on, and at its end: it throws to give up.
+   */
+  async #take(camera: string, tracks: readonly Track[], options: RecorderOptions, check: () => void) {
     checkCameraName(camera);
+    const recorderOptions = checkRecorderOptions(options);
+    checkTracks(tracks);
     this.#checkWritable();
     const directory = join(this.root, camera);
     await mkdir(directory, { recursive: true }).catch((error: unknown) => {
       throw ioError(error, `making the folder of camera "${camera}"`);
     });
-    const held = await lock(directory, camera);
+    const goOn = () => {
+      this.#lifetime.check();
+      check();
+    };
+    const held = await lock(directory, camera, { waitMs: this.#lockWaitMs, check: goOn });
     try {
-      refuseNewer(await this.#recoverCamera(camera));
-      const uuid = await cameraUuid(directory, this.root);
-      const sink = this.#sink(camera);
-      const deps = { directory, camera: uuid, native: this.#native, flusher: this.#flusher, sink, now: this.#now };
-      return { recorder: new Recorder(tracks, deps, options), release: () => held.release() };
+      return { recorder: await this.#recorder(camera, tracks, recorderOptions), release: () => held.release() };
     } catch (error) {
       held.release();
       throw error;
     }
+  }
+
+  async #recorder(camera: string, tracks: readonly Track[], options: RecorderOptions): Promise<Recorder> {
+    const directory = join(this.root, camera);
+    refuseNewer(await recoverCamera(camera, this.#recoverDeps));
+    const uuid = await cameraUuid(directory, this.root);
+    // It may have been closed meanwhile; from here on a recorder is known to whoever closes.
+    this.#lifetime.check();
+    const sink = this.#sink(camera);
+    const deps = { directory, camera: uuid, native: this.#native, flusher: this.#flusher, sink, now: this.#now };
+    return new Recorder(tracks, deps, options);
   }
 
   #sink(camera: string): SegmentSink {
@@ -243,40 +255,58 @@ export class Archive {
 
   /**
    * Imports a media file as if it had been recorded at `start`. A failure leaves nothing behind.
-   * @throws FootageError E_INPUT_*, E_OVERLAP, and those of `record`
+   * @throws FootageError E_INPUT_*, E_OVERLAP, and those of `record`; the signal's reason
    */
-  async import(camera: string, path: string, options: ImportOptions): Promise<ImportResult> {
-    this.#check();
+  import(camera: string, path: string, options: ImportOptions): Promise<ImportResult> {
+    return this.#lifetime.runUntil(options.signal, (signal) => this.#import(camera, path, { ...options, signal }));
+  }
+
+  async #import(camera: string, path: string, options: StoppableImport): Promise<ImportResult> {
+    checkKeys(options, IMPORT_KEYS, 'import');
     checkCameraName(camera);
     const startUtcMs = parseTime(options.start, 'start');
     const file = await openMediaFile(path);
     try {
-      const endUtcMs = startUtcMs + file.durationMs;
-      this.#checkWritable();
-      if (options.overlap !== 'keep') await this.#refuseOverlap(camera, startUtcMs, endUtcMs);
-      const recorderOptions = { ...options.recorder, startUtcMs };
-      const { recorder, release } = await this.#recorder(camera, file.tracks, recorderOptions);
-      const stop = new AbortController().signal;
-      try {
-        await recorder.record(withProgress(file.frames(options.signal), file.tracks, file.durationMs, options), stop);
-      } catch (error) {
-        await recorder.discard();
-        throw error;
-      } finally {
-        release();
-      }
-      return { startUtcMs, endUtcMs, frames: recorder.stats().appended, skipped: file.skipped };
+      return await this.#importFile(camera, file, startUtcMs, options);
     } finally {
       await file.close();
     }
   }
 
-  async #refuseOverlap(camera: string, startUtcMs: number, endUtcMs: number): Promise<void> {
-    const { spans } = await this.timeline(camera, { startUtcMs, endUtcMs }).catch((error: unknown) => {
-      if (error instanceof FootageError && error.code === 'E_CAMERA_UNKNOWN') return { spans: [] };
+  async #importFile(
+    camera: string,
+    file: MediaFile,
+    startUtcMs: number,
+    options: StoppableImport,
+  ): Promise<ImportResult> {
+    const { tracks, durationMs, skipped } = file;
+    const endUtcMs = startUtcMs + durationMs;
+    const refuseOverlap = async () => {
+      if (options.overlap !== 'keep') await this.#refuseOverlap(camera, startUtcMs, endUtcMs);
+    };
+    this.#checkWritable();
+    // Here, so that nothing is made or waited for in vain; and again once nobody else can write.
+    await refuseOverlap();
+    const recorderOptions = { ...options.recorder, startUtcMs };
+    const held = await this.#take(camera, tracks, recorderOptions, () => options.signal.throwIfAborted());
+    const { recorder, release } = held;
+    try {
+      await refuseOverlap();
+      await recorder.record(withProgress(file.frames(options.signal), tracks, durationMs, options), NEVER);
+    } catch (error) {
+      await recorder.discard();
       throw error;
-    });
-    const [span] = spans;
+    } finally {
+      release();
+    }
+    return { startUtcMs, endUtcMs, frames: recorder.stats().appended, skipped };
+  }
+
+  async #refuseOverlap(camera: string, startUtcMs: number, endUtcMs: number): Promise<void> {
+    const asked = { startUtcMs, endUtcMs };
+    const { spans } = await timelineOf(this.root, this.#catalog, this.#cache, camera, asked);
+    // Files that follow each other may share a fraction of a millisecond: times are kept in microseconds.
+    const span = spans.find((one) => one.endUtcMs - one.startUtcMs > JOIN_TOLERANCE_MS);
     if (span === undefined) return;
     const from = new Date(span.startUtcMs).toISOString();
     const to = new Date(span.endUtcMs).toISOString();
@@ -290,8 +320,12 @@ export class Archive {
    * Pass 1: plans an answer. Its end is frozen now.
    * @throws FootageError E_CAMERA_NAME, E_CAMERA_UNKNOWN, E_TIME, E_RANGE_ORDER, E_RANGE_EMPTY, E_GAP, E_CHANGES
    */
-  async session(request: SessionRequest): Promise<Session> {
-    this.#check();
+  session(request: SessionRequest): Promise<Session> {
+    return this.#lifetime.run(() => this.#session(request));
+  }
+
+  async #session(request: SessionRequest): Promise<Session> {
+    checkKeys(request, SESSION_KEYS, 'session');
     const { camera, gaps = 'collapse' } = request;
     await this.#checkKnown(camera);
     const span = parseSpan(request);
@@ -299,17 +333,11 @@ export class Archive {
     return new Session(plan, {
       native: this.#native,
       rate: this.#sessionRate,
+      run: (send, signal) => this.#lifetime.runUntil(signal, send),
       // A full disk takes no lease, and must not keep footage from being read either.
-      closing: this.#closing.signal,
-      track: (sending) => this.#trackSend(sending),
-      lease: (id, segments, untilUtcMs) => guarded(() => this.#catalog.lease(id, segments, untilUtcMs)),
+      lease: (...lease) => guarded(() => this.#catalog.lease(...lease)),
       now: this.#now,
     });
-  }
-
-  #trackSend(sending: Promise<void>): void {
-    const settled = sending.catch(() => undefined).finally(() => this.#sends.delete(settled));
-    this.#sends.add(settled);
   }
 
   /** Segments under lease now: retention must not remove them. */
@@ -320,7 +348,7 @@ export class Archive {
   async #checkKnown(camera: string): Promise<void> {
     checkCameraName(camera);
     await this.#refresh();
-    if (this.#catalog.cameras().includes(camera)) return;
+    if (this.#catalog.has(camera)) return;
     throw new FootageError(
       'E_CAMERA_UNKNOWN',
       `There is no camera "${camera}" in this archive: list the cameras for their names.`,
@@ -329,21 +357,34 @@ export class Archive {
 
   /** A catalog in memory sees what others record only by looking at the files again. */
   async #refresh(): Promise<void> {
-    if (this.readOnly) await reconcile(this.root, this.#catalog, this.#native);
+    if (!this.readOnly) return;
+    const nowMs = performance.now();
+    if (this.#refreshed === undefined || nowMs - this.#refreshed.atMs >= REFRESH_MS) {
+      this.#refreshed = { atMs: nowMs, done: reconcile(this.root, this.#catalog, this.#native) };
+    }
+    const refreshed = this.#refreshed;
+    try {
+      await refreshed.done;
+    } catch (error) {
+      if (this.#refreshed === refreshed) this.#refreshed = undefined;
+      throw error;
+    }
   }
 
   /** All cameras with what is recorded of them. */
-  async cameras(): Promise<CameraInfo[]> {
-    this.#check();
-    await this.#refresh();
-    return listCameras(this.root, this.#catalog, this.#cache);
+  cameras(): Promise<CameraInfo[]> {
+    return this.#lifetime.run(async () => {
+      await this.#refresh();
+      return listCameras(this.root, this.#catalog, this.#cache);
+    });
   }
 
   /** Spans of footage and gaps of a camera, within `span` if one is given. */
-  async timeline(camera: string, span?: { readonly startUtcMs: number; readonly endUtcMs: number }): Promise<Timeline> {
-    this.#check();
-    await this.#checkKnown(camera);
-    return timelineOf(this.root, this.#catalog, this.#cache, camera, span);
+  timeline(camera: string, span?: { readonly startUtcMs: number; readonly endUtcMs: number }): Promise<Timeline> {
+    return this.#lifetime.run(async () => {
+      await this.#checkKnown(camera);
+      return timelineOf(this.root, this.#catalog, this.#cache, camera, span);
+    });
   }
 
   /** A handler for `node:http`, Express and everything that calls `(req, res, next?)`. */
@@ -351,58 +392,41 @@ export class Archive {
     return createHandler(this, options);
   }
 
-  /** Seals what crashes left open, except of cameras that are being recorded. */
-  async recover(): Promise<RecoveryReport[]> {
-    this.#check();
-    this.#checkWritable();
-    const reports: RecoveryReport[] = [];
-    const cameras = [...this.#catalog.open().map((row) => row.camera), ...this.unreadable.map((file) => file.camera)];
-    for (const camera of new Set(cameras)) {
-      const held = tryLock(join(this.root, camera));
-      if (held === undefined) continue;
-      try {
-        reports.push(...(await this.#recoverCamera(camera)));
-      } finally {
-        held.release();
-      }
-    }
-    return reports;
+  /** Seals what crashes left open, except of cameras that are being recorded. One that cannot be locked is reported. */
+  recover(): Promise<RecoveryReport[]> {
+    return this.#lifetime.run(async () => {
+      this.#checkWritable();
+      const cameras = [...this.#catalog.open(), ...this.unreadable].map(({ camera }) => camera);
+      const reports: RecoveryReport[] = [];
+      for (const camera of new Set(cameras)) reports.push(...(await this.#recoverIfFree(camera)));
+      return reports;
+    });
   }
 
-  /** The caller holds the camera's writer lock. A segment that cannot be recovered keeps nothing else from being. */
-  async #recoverCamera(camera: string): Promise<RecoveryReport[]> {
-    const reports: RecoveryReport[] = [];
-    const rows = this.#catalog.open().filter((row) => row.camera === camera);
-    for (const { id, path } of rows) {
-      const recovery = await this.#recoverFile(path);
-      if (recovery.outcome === 'sealed') this.#catalog.put(sealedRow(camera, path, recovery.trailer));
-      else if (recovery.outcome !== 'failed') this.#catalog.remove(id);
-      reports.push({ camera, path, recovery });
-    }
-    // Files that do not read as segments: begun and never written, or damaged at their very beginning.
-    for (const file of this.unreadable.filter((one) => one.camera === camera)) {
-      const path = relative(this.root, file.path);
-      const recovery = await this.#recoverFile(path);
-      if (recovery.outcome === 'sealed') this.#catalog.put(sealedRow(camera, path, recovery.trailer));
-      if (recovery.outcome !== 'failed') this.unreadable.splice(this.unreadable.indexOf(file), 1);
-      reports.push({ camera, path, recovery });
-    }
-    return reports;
-  }
-
-  async #recoverFile(path: string): Promise<Recovery> {
-    const file = join(this.root, path);
-    if ((await stat(file).catch(() => undefined)) === undefined) return { outcome: 'empty' };
+  async #recoverIfFree(camera: string): Promise<RecoveryReport[]> {
+    let held: WriterLock | undefined;
     try {
-      return await recoverSegment(file, { native: this.#native, flusher: this.#flusher });
+      held = tryLock(join(this.root, camera));
     } catch (error) {
-      return { outcome: 'failed', error: ioError(error, `recovering ${path}`) };
+      const recovery = { outcome: 'failed', error: ioError(error, `recovering camera "${camera}"`) } as const;
+      return [{ camera, path: join(camera, '.writer'), recovery }];
     }
+    if (held === undefined) return [];
+    try {
+      return await recoverCamera(camera, this.#recoverDeps);
+    } finally {
+      held.release();
+    }
+  }
+
+  get #recoverDeps(): RecoverDeps {
+    const { root: archive, unreadable } = this;
+    return { archive, unreadable, catalog: this.#catalog, native: this.#native, flusher: this.#flusher };
   }
 
   /** Checks every checksum and every table against the frames, segment by segment. Changes nothing. */
   async *verify(): AsyncGenerator<VerifyReport, void, undefined> {
-    this.#check();
+    this.#lifetime.check();
     for (const { camera, path, reason } of await reconcile(this.root, this.#catalog, this.#native)) {
       const problems = [reason];
       yield { camera, path: relative(this.root, path), state: 'unreadable', frames: 0, problems, unexplainedBytes: 0 };
@@ -418,10 +442,6 @@ export class Archive {
     return this.#catalog.all().length;
   }
 
-  #check(): void {
-    if (this.#closed !== undefined) throw new FootageError('E_CLOSED', 'The archive is closed: open it again.');
-  }
-
   #checkWritable(): void {
     if (!this.readOnly) return;
     throw new FootageError(
@@ -430,17 +450,18 @@ export class Archive {
     );
   }
 
-  /** Stops the recordings and the answers under way, waits for both, and releases everything. Idempotent. */
+  /**
+   * Stops the recordings, ends the answers and imports under way (E_CLOSED), waits for all and for every other call, and
+   * releases everything. Idempotent.
+   */
   close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
-  }
-
-  async #close(): Promise<void> {
-    this.#closing.abort(new FootageError('E_CLOSED', 'The archive was closed while it was sending.'));
-    await Promise.allSettled([...this.#sends, ...[...this.#recordings].map((recording) => recording.stop())]);
-    await this.#cache.close();
-    this.#catalog.close();
+    const stopped = [...this.#recordings].map((recording) => recording.stop());
+    return this.#lifetime.close(async () => {
+      // Also those that began in the very moment of closing.
+      await Promise.allSettled([...stopped, ...[...this.#recordings].map((recording) => recording.stop())]);
+      await this.#cache.close();
+      this.#catalog.close();
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -448,14 +469,10 @@ export class Archive {
   }
 }
 
-/** The catalog is a cache: when it fails, recording goes on, and the next start reads the files. */
-function guarded(change: () => void): void {
-  try {
-    change();
-  } catch (error) {
-    process.emitWarning(`The catalog could not be updated: ${String(error)}`, { code: 'FOOTAGE_CATALOG' });
-  }
-}
+type StoppableImport = ImportOptions & { readonly signal: AbortSignal };
+
+/** The end of an import is that of its file, or a failure. */
+const NEVER = new AbortController().signal;
 
 /** A camera that a newer version has recorded is left to it: what of its files may be changed is not known here. */
 function refuseNewer(reports: readonly RecoveryReport[]): void {

@@ -69,6 +69,12 @@ export function parseSpan(query: {
   }
   const startUtcMs = parseTime(start, 'start');
   const endUtcMs = end === undefined ? startUtcMs + parseDuration(duration ?? '', 'duration') : parseTime(end, 'end');
+  if (endUtcMs > MAX_UTC_MS) {
+    throw new FootageError(
+      'E_TIME',
+      'The range ends behind the last time there is: give an earlier start or a shorter duration.',
+    );
+  }
   if (endUtcMs > startUtcMs) return { startUtcMs, endUtcMs };
   throw new FootageError('E_RANGE_ORDER', 'The range ends before it begins: give an end after the start.');
 }

@@ -114,6 +114,8 @@ describe('a span', () => {
     ['an end before the start', { start, end: '2026-01-31T11:59:59Z' }, 'E_RANGE_ORDER'],
     ['a bad end', { start, end: 'later' }, 'E_TIME'],
     ['no length', { start, duration: '0' }, 'E_TIME'],
+    ['an end that no Date can hold', { start: '8640000000000', duration: 5 }, 'E_TIME'],
+    ['a length that leads there', { start, duration: '8640000000000' }, 'E_TIME'],
   ] as const)('%s is refused', (_what, query, expected) => {
     expect(code(() => parseSpan(query))).toBe(expected);
   });

@@ -23,9 +23,16 @@ export interface SegmentRow {
   readonly tracks: readonly TrackSummary[];
 }
 
+/** What a listing needs of a segment. */
+export type SegmentSpan = Pick<SegmentRow, 'id' | 'path' | 'state' | 'startUtcMs' | 'endUtcMs' | 'repairGeneration'>;
+
 export interface Catalog {
   /** Names of the cameras that have segments, sorted. */
   cameras(): string[];
+  /** Whether the camera has segments. */
+  has(camera: string): boolean;
+  /** What `segments` gives, without the counters: cheap enough to be asked for again and again. */
+  spans(camera: string, startUtcMs: number, endUtcMs: number): SegmentSpan[];
   /** Segments that may meet [startUtcMs, endUtcMs), open ones included, by start. */
   segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[];
   /** All segments of a run, by sequence number. */
@@ -34,10 +41,14 @@ export interface Catalog {
   all(camera?: string): SegmentRow[];
   /** Segments that are not sealed: being recorded, or left over by a crash. */
   open(): SegmentRow[];
+  /**
+   * Adds or replaces a row. A segment that is sealed stays so: "open" is ignored, since it is what somebody saw before
+   * the sealing. (In another place it is another file, restored from a copy, say.)
+   */
   put(row: SegmentRow): void;
   remove(id: string): void;
-  /** Keeps segments from being removed until `untilUtcMs`; the same lease again renews it. */
-  lease(id: string, segments: readonly string[], untilUtcMs: number): void;
+  /** Keeps segments from being removed until `untilUtcMs`; the same lease again renews it. Expired ones are forgotten. */
+  lease(id: string, segments: readonly string[], nowUtcMs: number, untilUtcMs: number): void;
   /** Segments under a lease that has not expired at `nowUtcMs`; expired leases are forgotten. */
   leased(nowUtcMs: number): Set<string>;
   close(): void;

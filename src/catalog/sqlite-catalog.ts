@@ -5,10 +5,10 @@
 import { rename } from 'node:fs/promises';
 import { ioError, systemCode } from '../errors.ts';
 import type { TrackSummary } from '../format/trailer.ts';
-import type { Catalog, SegmentRow } from './catalog.ts';
+import type { Catalog, SegmentRow, SegmentSpan } from './catalog.ts';
 import { type Database, openDatabase, type Statement } from './sqlite.ts';
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 const BUSY_TIMEOUT_MS = 5000;
 
 const SCHEMA = `
@@ -34,7 +34,28 @@ const SCHEMA = `
     until_utc_ms REAL NOT NULL,
     PRIMARY KEY (id, segment)
   ) WITHOUT ROWID;
+  CREATE INDEX leases_by_end ON leases (until_utc_ms);
 `;
+
+/** One step per camera through the index, not one per segment. */
+const CAMERAS = `
+  WITH RECURSIVE names (camera) AS (
+    SELECT min(camera) FROM segments
+    UNION ALL
+    SELECT (SELECT min(camera) FROM segments WHERE camera > names.camera) FROM names WHERE names.camera IS NOT NULL
+  )
+  SELECT camera FROM names WHERE camera IS NOT NULL`;
+
+const MEETING = `FROM segments WHERE camera = ? AND start_utc_ms < ? AND (end_utc_ms IS NULL OR end_utc_ms > ?)
+  ORDER BY start_utc_ms, run, sequence`;
+
+const PUT = `
+  INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (id) DO UPDATE SET
+    camera = excluded.camera, path = excluded.path, run = excluded.run, sequence = excluded.sequence,
+    state = excluded.state, start_utc_ms = excluded.start_utc_ms, end_utc_ms = excluded.end_utc_ms,
+    generation = excluded.generation, recovered = excluded.recovered, tracks = excluded.tracks
+  WHERE excluded.state = 'sealed' OR segments.state = 'open' OR segments.path <> excluded.path`;
 
 interface RawRow {
   readonly id: string;
@@ -50,18 +71,25 @@ interface RawRow {
   readonly tracks: string;
 }
 
-function rowOf(value: unknown): SegmentRow {
-  const raw = value as RawRow;
+function spanOf(value: unknown): SegmentSpan {
+  const raw = value as Pick<RawRow, 'id' | 'path' | 'state' | 'start_utc_ms' | 'end_utc_ms' | 'generation'>;
   return {
     id: raw.id,
-    camera: raw.camera,
     path: raw.path,
-    run: raw.run,
-    sequence: raw.sequence,
     state: raw.state,
     startUtcMs: raw.start_utc_ms,
     endUtcMs: raw.end_utc_ms ?? undefined,
     repairGeneration: raw.generation,
+  };
+}
+
+function rowOf(value: unknown): SegmentRow {
+  const raw = value as RawRow;
+  return {
+    ...spanOf(raw),
+    camera: raw.camera,
+    run: raw.run,
+    sequence: raw.sequence,
     recovered: raw.recovered === 1,
     tracks: JSON.parse(raw.tracks) as TrackSummary[],
   };
@@ -96,14 +124,21 @@ export class SqliteCatalog implements Catalog {
   }
 
   cameras(): string[] {
-    const rows = this.#prepare('SELECT DISTINCT camera FROM segments ORDER BY camera').all();
+    const rows = this.#prepare(CAMERAS).all();
     return rows.map((row) => (row as { camera: string }).camera);
   }
 
+  has(camera: string): boolean {
+    return this.#prepare('SELECT 1 FROM segments WHERE camera = ? LIMIT 1').get(camera) !== undefined;
+  }
+
+  spans(camera: string, startUtcMs: number, endUtcMs: number): SegmentSpan[] {
+    const sql = `SELECT id, path, state, start_utc_ms, end_utc_ms, generation ${MEETING}`;
+    return this.#prepare(sql).all(camera, endUtcMs, startUtcMs).map(spanOf);
+  }
+
   segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[] {
-    const sql = `SELECT * FROM segments WHERE camera = ? AND start_utc_ms < ? AND (end_utc_ms IS NULL OR end_utc_ms > ?)
-      ORDER BY start_utc_ms, run, sequence`;
-    return this.#prepare(sql).all(camera, endUtcMs, startUtcMs).map(rowOf);
+    return this.#prepare(`SELECT * ${MEETING}`).all(camera, endUtcMs, startUtcMs).map(rowOf);
   }
 
   run(run: string): SegmentRow[] {
@@ -121,7 +156,7 @@ export class SqliteCatalog implements Catalog {
   }
 
   put(row: SegmentRow): void {
-    this.#prepare('INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)').run(
+    this.#prepare(PUT).run(
       row.id,
       row.camera,
       row.path,
@@ -140,10 +175,11 @@ export class SqliteCatalog implements Catalog {
     this.#prepare('DELETE FROM segments WHERE id = ?').run(id);
   }
 
-  lease(id: string, segments: readonly string[], untilUtcMs: number): void {
+  lease(id: string, segments: readonly string[], nowUtcMs: number, untilUtcMs: number): void {
     const insert = this.#prepare('INSERT OR REPLACE INTO leases VALUES (?, ?, ?)');
     this.#database.exec('BEGIN IMMEDIATE');
     try {
+      this.#forgetLeases(nowUtcMs);
       for (const segment of segments) insert.run(id, segment, untilUtcMs);
       this.#database.exec('COMMIT');
     } catch (error) {
@@ -153,9 +189,13 @@ export class SqliteCatalog implements Catalog {
   }
 
   leased(nowUtcMs: number): Set<string> {
-    this.#prepare('DELETE FROM leases WHERE until_utc_ms <= ?').run(nowUtcMs);
+    this.#forgetLeases(nowUtcMs);
     const rows = this.#prepare('SELECT DISTINCT segment FROM leases').all();
     return new Set(rows.map((row) => (row as { segment: string }).segment));
+  }
+
+  #forgetLeases(nowUtcMs: number): void {
+    this.#prepare('DELETE FROM leases WHERE until_utc_ms <= ?').run(nowUtcMs);
   }
 
   close(): void {

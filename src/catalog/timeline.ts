@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import type { SegmentCache } from '../segment/cache.ts';
 import { extentOf } from '../segment/summary.ts';
-import type { Catalog, SegmentRow } from './catalog.ts';
+import type { Catalog, SegmentSpan } from './catalog.ts';
 
 export interface UtcSpan {
   readonly startUtcMs: number;
@@ -29,12 +29,13 @@ export interface Timeline {
 }
 
 /** Segments that are less than this apart are continuous: times are kept in microseconds. */
-const JOIN_TOLERANCE_MS = 1;
+export const JOIN_TOLERANCE_MS = 1;
 
 export async function listCameras(archive: string, catalog: Catalog, cache: SegmentCache): Promise<CameraInfo[]> {
+  await closeSealed(catalog, cache);
   const cameras: CameraInfo[] = [];
   for (const name of catalog.cameras()) {
-    const rows = catalog.all(name);
+    const rows = catalog.spans(name, -Infinity, Infinity);
     const spans = merge(await spansOf(archive, rows, cache));
     const [first] = spans;
     const last = spans.at(-1);
@@ -58,14 +59,20 @@ export async function timelineOf(
   camera: string,
   span?: UtcSpan,
 ): Promise<Timeline> {
-  const rows = catalog.segments(camera, span?.startUtcMs ?? -Infinity, span?.endUtcMs ?? Infinity);
+  await closeSealed(catalog, cache);
+  const rows = catalog.spans(camera, span?.startUtcMs ?? -Infinity, span?.endUtcMs ?? Infinity);
   const all = merge(await spansOf(archive, rows, cache));
   const limits = span ?? { startUtcMs: all[0]?.startUtcMs ?? 0, endUtcMs: all.at(-1)?.endUtcMs ?? 0 };
   const spans = all.flatMap((one) => clip(one, limits) ?? []);
   return { camera, ...limits, spans, gaps: gapsBetween(spans, limits) };
 }
 
-async function spansOf(archive: string, rows: readonly SegmentRow[], cache: SegmentCache): Promise<UtcSpan[]> {
+/** A server that only lists opens segments as well: those that were sealed since must not stay open. */
+async function closeSealed(catalog: Catalog, cache: SegmentCache): Promise<void> {
+  await cache.keepOpen(new Set(catalog.open().map((row) => row.id)));
+}
+
+async function spansOf(archive: string, rows: readonly SegmentSpan[], cache: SegmentCache): Promise<UtcSpan[]> {
   const spans: UtcSpan[] = [];
   for (const row of rows) {
     if (row.endUtcMs !== undefined) {

@@ -45,21 +45,33 @@ function lockError(error: unknown, path: string): Error {
   return ioError(error, `locking ${path}`);
 }
 
+export interface LockWait {
+  /** How long to wait, ms: whoever starts up holds the lock while it recovers the camera. */
+  readonly waitMs: number;
+  /** Called before every further try; throws to end the wait. */
+  readonly check?: () => void;
+}
+
+const RETRY_MS = 50;
+
 /**
- * The lock, waited for up to `waitMs` (a start-up may hold it for a moment to recover).
- * @throws FootageError E_CAMERA_BUSY
+ * The lock, waited for.
+ * @throws FootageError E_CAMERA_BUSY, E_READ_ONLY, E_IO; what `check` throws
  */
-export async function lock(cameraDirectory: string, camera: string, waitMs = 2000): Promise<WriterLock> {
+export async function lock(cameraDirectory: string, camera: string, { waitMs, check }: LockWait): Promise<WriterLock> {
   const deadline = performance.now() + waitMs;
   for (;;) {
     const held = tryLock(cameraDirectory);
     if (held !== undefined) return held;
-    if (performance.now() > deadline) {
-      throw new FootageError(
-        'E_CAMERA_BUSY',
-        `Camera "${camera}" is being recorded already: stop the other recorder first, or record under another name.`,
-      );
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (performance.now() >= deadline) throw busy(camera);
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    check?.();
   }
+}
+
+function busy(camera: string): FootageError {
+  return new FootageError(
+    'E_CAMERA_BUSY',
+    `Camera "${camera}" is being recorded or imported already, or its last recording is still being recovered: stop the other writer or wait for its end, or use another name.`,
+  );
 }

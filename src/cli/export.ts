@@ -2,7 +2,9 @@
 import { createWriteStream } from 'node:fs';
 import { rename, rm, stat } from 'node:fs/promises';
 import { FootageError } from '../errors.ts';
+import { checkCameraName } from '../segment/layout.ts';
 import type { Session } from '../session/session.ts';
+import { parseSpan } from '../time.ts';
 import { printJson, progressBar, untilInterrupted, withArchive } from './support.ts';
 
 interface ExportFlags {
@@ -18,9 +20,14 @@ interface ExportFlags {
 
 export async function runExport(flags: ExportFlags): Promise<void> {
   const { archive: path, output, json, ...request } = flags;
+  // Before the archive is opened: what is refused leaves everything as it was.
+  checkCameraName(request.camera);
+  parseSpan(request);
+  const signal = untilInterrupted();
   await withArchive(path, async (archive) => {
     const session = await archive.session(request);
-    await writeWhole(session, output);
+    signal.throwIfAborted();
+    await writeWhole(session, output, signal);
     const { manifest } = session;
     if (json === true) printJson({ file: output, lengthBytes: session.length, ...manifest });
     else process.stdout.write(`${output}: ${session.length} bytes\n`);
@@ -31,7 +38,7 @@ export async function runExport(flags: ExportFlags): Promise<void> {
   });
 }
 
-async function writeWhole(session: Session, output: string): Promise<void> {
+async function writeWhole(session: Session, output: string, signal: AbortSignal): Promise<void> {
   const existing = await stat(output).catch(() => undefined);
   if (existing?.isDirectory() === true) throw outputError(output, 'it is a folder');
   const partial = `${output}.${process.pid}.part`;
@@ -42,12 +49,16 @@ async function writeWhole(session: Session, output: string): Promise<void> {
     // Listening from the start: a file that cannot be opened must not be an unhandled event.
     const failed = new Promise<never>((_, reject) => stream.once('error', reject));
     failed.catch(() => undefined);
-    await Promise.race([session.send(stream, { signal: untilInterrupted() }), failed]);
+    await Promise.race([session.send(stream, { signal }), failed]);
     await Promise.race([new Promise<void>((resolve) => stream.end(resolve)), failed]);
     await rename(partial, output);
   } catch (error) {
     stream.destroy();
+    // Not before: a file that is still being opened would appear behind its removal.
+    if (!stream.closed) await new Promise<void>((resolve) => stream.once('close', resolve));
     await rm(partial, { force: true }).catch(() => undefined);
+    // The stream then fails as well, as one that was destroyed.
+    signal.throwIfAborted();
     throw stream.errored === null ? error : outputError(output, stream.errored.message, stream.errored);
   } finally {
     clearInterval(timer);

@@ -25,6 +25,12 @@ const program = new Command('footage')
   .configureOutput({ outputError: () => undefined });
 
 const archiveOption = ['--archive <dir>', 'folder of the archive'] as const;
+const waitOption = [
+  '--wait <seconds>',
+  'how long to wait while another process writes or recovers the camera',
+  secondNumber,
+  10,
+] as const;
 
 program
   .command('demo')
@@ -51,6 +57,7 @@ program
   .requiredOption('--camera <name>', 'name of the camera')
   .requiredOption('--input <file>', 'MP4 or MOV file')
   .option('--duration <seconds>', 'stop after this much recorded media')
+  .option(...waitOption)
   .option('--json', 'print a line of JSON a second')
   .action(runRecord);
 
@@ -61,6 +68,7 @@ program
   .requiredOption('--camera <name>', 'name of the camera')
   .requiredOption('--start <time>', 'wall time of the first presented sample: RFC 3339 or Unix seconds')
   .option('--overlap <policy>', 'over footage that exists: refuse or keep', overlapPolicy, 'refuse')
+  .option(...waitOption)
   .option('--json', 'print the result as JSON')
   .argument('<file...>', 'MP4 or MOV files; each further one follows where the one before ends')
   .action(runImport);
@@ -110,6 +118,12 @@ function byteNumber(text: string): number {
   const bytes = Number(text);
   if (Number.isFinite(bytes) && bytes >= 0 && text.trim() !== '') return bytes;
   throw new InvalidArgumentError('Write a number of bytes, 0 or more.');
+}
+
+function secondNumber(text: string): number {
+  const seconds = Number(text);
+  if (Number.isFinite(seconds) && seconds >= 0 && text.trim() !== '') return seconds;
+  throw new InvalidArgumentError('Write a number of seconds, 0 or more.');
 }
 
 function overlapPolicy(text: string): 'refuse' | 'keep' {

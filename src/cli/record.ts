@@ -5,6 +5,7 @@ import { openMediaFile } from '../ingest/media-file.ts';
 import { replay } from '../ingest/replay.ts';
 import type { Frame, Track } from '../media.ts';
 import type { Recording } from '../recorder/recording.ts';
+import { checkCameraName } from '../segment/layout.ts';
 import { parseDuration } from '../time.ts';
 import { printJson, untilInterrupted } from './support.ts';
 
@@ -13,10 +14,12 @@ interface RecordFlags {
   readonly camera: string;
   readonly input: string;
   readonly duration?: string;
+  readonly wait: number;
   readonly json?: true;
 }
 
 export async function runRecord(flags: RecordFlags): Promise<void> {
+  checkCameraName(flags.camera);
   const durationMs = flags.duration === undefined ? Infinity : parseDuration(flags.duration, '--duration');
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(flags.input)) {
     throw new FootageError(
@@ -27,7 +30,7 @@ export async function runRecord(flags: RecordFlags): Promise<void> {
   const signal = untilInterrupted();
   const file = await openMediaFile(flags.input);
   try {
-    const archive = await openArchive(flags.archive);
+    const archive = await openArchive(flags.archive, { lockWaitMs: flags.wait * 1000 });
     try {
       const frames = upTo(replay(file, { signal }), file.tracks, durationMs);
       const recording = await archive.record(flags.camera, { tracks: file.tracks, frames, signal });

@@ -2,12 +2,12 @@
  * The drop-in handler for `node:http`, Express and everything that calls `(req, res, next?)`: addresses, queries and
  * answers. It knows nothing of recorders or segments: it asks the archive.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { CameraInfo, Timeline } from '../catalog/timeline.ts';
 import { FootageError } from '../errors.ts';
 import type { GapPolicy } from '../session/plan.ts';
 import type { Session } from '../session/session.ts';
 import { parseSpan } from '../time.ts';
+import { endWith, type Request, type Response } from './exchange.ts';
 import { isPageFile, sendPageFile } from './page.ts';
 import { matchesNone, parseRange, rangeApplies } from './range.ts';
 
@@ -28,14 +28,14 @@ export interface HandlerOptions {
   /** Also serve the web page at `/`. Default false. */
   readonly page?: boolean;
   /** Told of failures that are not the client's: what an answer with status 500 and above hides. */
-  readonly onError?: (error: unknown, req: IncomingMessage) => void;
+  readonly onError?: (error: unknown, req: Request) => void;
 }
 
-export type Handler = (req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void) => void;
+export type Handler = (req: Request, res: Response, next?: (error?: unknown) => void) => void;
 
 interface Exchange {
-  readonly req: IncomingMessage;
-  readonly res: ServerResponse;
+  readonly req: Request;
+  readonly res: Response;
   readonly query: URLSearchParams;
   readonly archive: ArchiveFace;
 }
@@ -67,8 +67,8 @@ export function createHandler(archive: ArchiveFace, options: HandlerOptions): Ha
 async function handle(
   archive: ArchiveFace,
   options: HandlerOptions,
-  req: IncomingMessage,
-  res: ServerResponse,
+  req: Request,
+  res: Response,
   next: ((error?: unknown) => void) | undefined,
 ): Promise<void> {
   const url = parseUrl(req.url ?? '/');
@@ -106,14 +106,14 @@ function decodeName(name: string): string {
   }
 }
 
-function sendJson(req: IncomingMessage, res: ServerResponse, status: number, value: unknown): void {
+function sendJson(req: Request, res: Response, status: number, value: unknown): void {
   const body = Buffer.from(`${JSON.stringify(value)}\n`);
   res.writeHead(status, {
     'Content-Type': 'application/json; charset=utf-8',
     'Content-Length': body.byteLength,
     'Cache-Control': 'no-store',
   });
-  res.end(req.method === 'HEAD' ? undefined : body);
+  endWith(req, res, body);
 }
 
 async function sendCameras({ req, res, archive }: Exchange): Promise<void> {
@@ -155,12 +155,7 @@ async function sendExport({ req, res, query, archive }: Exchange, camera: string
   await sendBody(req, res, session, ranged ? req.headers.range : undefined);
 }
 
-async function sendBody(
-  req: IncomingMessage,
-  res: ServerResponse,
-  session: Session,
-  rangeField: string | undefined,
-): Promise<void> {
+async function sendBody(req: Request, res: Response, session: Session, rangeField: string | undefined): Promise<void> {
   const { length } = session;
   const result = parseRange(rangeField, length);
   if (result.kind === 'unsatisfiable') {
@@ -176,7 +171,7 @@ async function sendBody(
   res.end();
 }
 
-function setEntityHeaders(res: ServerResponse, session: Session, name: string, download: boolean): void {
+function setEntityHeaders(res: Response, session: Session, name: string, download: boolean): void {
   res.setHeader('Content-Type', session.contentType);
   res.setHeader('Accept-Ranges', 'bytes');
   res.setHeader('ETag', session.etag);
@@ -194,7 +189,7 @@ function fileName(camera: string, { manifest }: Session): string {
   return `${camera}_${start}_${Math.round((endUtcMs - startUtcMs) / 1000)}s.mp4`;
 }
 
-function fail(error: unknown, req: IncomingMessage, res: ServerResponse, { onError }: HandlerOptions): void {
+function fail(error: unknown, req: Request, res: Response, { onError }: HandlerOptions): void {
   const known = error instanceof FootageError ? error : undefined;
   // Nobody is there to be told, or the archive is going down with its answers.
   if (known?.code === 'E_CLIENT_GONE' || (known?.code === 'E_CLOSED' && res.headersSent)) {

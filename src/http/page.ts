@@ -2,8 +2,8 @@
  * The web page: static files that ship with the package. It only talks HTTP to the addresses of the API.
  */
 import { readFile } from 'node:fs/promises';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import { endWith, type Request, type Response } from './exchange.ts';
 
 const FOLDER = join(import.meta.dirname, '..', '..', 'web');
 
@@ -17,7 +17,7 @@ export function isPageFile(pathname: string): boolean {
   return Object.hasOwn(FILES, pathname);
 }
 
-export async function sendPageFile(pathname: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
+export async function sendPageFile(pathname: string, req: Request, res: Response): Promise<void> {
   const file = FILES[pathname];
   if (file === undefined) throw new RangeError(`no such file of the page: ${pathname}`);
   const body = await readFile(join(FOLDER, file.name));
@@ -28,5 +28,5 @@ export async function sendPageFile(pathname: string, req: IncomingMessage, res: 
     'Content-Security-Policy': "default-src 'self'; img-src 'self' data:",
     'X-Content-Type-Options': 'nosniff',
   });
-  res.end(req.method === 'HEAD' ? undefined : body);
+  endWith(req, res, body);
 }

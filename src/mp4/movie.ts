@@ -228,6 +228,7 @@ function buildTables(track: Track, samples: MovieSamples): Partial<Record<MovieT
 /** Pairs of 32-bit words that grow; the entries of run-length tables. */
 class Words {
   #words = new Uint8Array(1024);
+  #view = viewOf(this.#words);
   #length = 0;
 
   push(...values: readonly number[]): void {
@@ -235,10 +236,10 @@ class Words {
       const grown = new Uint8Array(this.#words.byteLength * 2);
       grown.set(this.#words);
       this.#words = grown;
+      this.#view = viewOf(grown);
     }
-    const view = viewOf(this.#words);
     for (const value of values) {
-      view.setUint32(this.#length, value);
+      this.#view.setUint32(this.#length, value);
       this.#length += 4;
     }
   }

@@ -3,7 +3,7 @@
  * Errors are FootageErrors that say what was being done.
  */
 import { type FileHandle, mkdir, open, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { FootageError, ioError, systemCode } from '../errors.ts';
 
 /** Below the kernel's IOV_MAX. */
@@ -83,6 +83,36 @@ export async function syncDirectory(path: string): Promise<void> {
   } finally {
     await directory.close();
   }
+}
+
+/** As `syncDirectory`, for a folder above the archive, which this user need not be allowed to read: then it is left out. */
+export async function syncIfReadable(path: string): Promise<void> {
+  await syncDirectory(path).catch((error: unknown) => {
+    if (!['EACCES', 'EPERM'].includes(systemCode(error) ?? '')) throw error;
+  });
+}
+
+/**
+ * By folder of a camera: the folder of segments whose whole path this process has made durable. That a folder is there
+ * says nothing: its maker may have died before the sync.
+ */
+const durablePaths = new Map<string, string>();
+
+/**
+ * Makes a folder for segments below that of their camera. What is returned makes the folder durable, with its entries
+ * and, where that is not known of it, with its whole path: up to the entry of the archive in the folder above it.
+ */
+export async function makeSegmentFolder(cameraDirectory: string, path: string): Promise<() => Promise<void>> {
+  const [camera, folder] = [resolve(cameraDirectory), resolve(path)];
+  const changed = await makeDirectory(folder);
+  if (changed.length === 1 && durablePaths.get(camera) === folder) return () => syncDirectory(folder);
+  return async () => {
+    const archive = dirname(camera);
+    for (let at = folder; at !== archive; at = dirname(at)) await syncDirectory(at);
+    await syncDirectory(archive);
+    await syncIfReadable(dirname(archive));
+    durablePaths.set(camera, folder);
+  };
 }
 
 /** Makes a directory with its parents, and returns every directory whose entries are new: those need a sync. */

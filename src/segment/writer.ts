@@ -25,7 +25,7 @@ import type { Trailer } from '../format/trailer.ts';
 import type { Track } from '../media.ts';
 import { concatBytes } from '../mp4/box.ts';
 import type { Native } from '../native-types.ts';
-import { makeDirectory, removeFile, syncDirectory, writeAll } from './disk.ts';
+import { makeSegmentFolder, removeFile, writeAll } from './disk.ts';
 import type { GroupFlusher } from './flusher.ts';
 import { DATA_START, indexPathOf, OPEN_PREFIX, segmentPath } from './layout.ts';
 import { OpenSegmentReader } from './reader.ts';
@@ -83,7 +83,7 @@ export class SegmentWriter {
     path: string,
     files: readonly [FileHandle, FileHandle],
     headBytes: Uint8Array,
-    directories: readonly string[],
+    syncEntries: () => Promise<void>,
   ) {
     this.#options = options;
     this.id = options.head.segment;
@@ -91,7 +91,7 @@ export class SegmentWriter {
     this.seed = seedOf(options.head.segment, options.native.crc32c);
     [this.#file, this.#index] = files;
     this.#indexPosition = headBytes.byteLength;
-    this.#entries = Promise.all(directories.map(syncDirectory)).then(() => undefined);
+    this.#entries = syncEntries();
     // Whoever flushes meets the failure; until then it is not unhandled.
     this.#entries.catch(() => undefined);
   }
@@ -100,14 +100,15 @@ export class SegmentWriter {
   static async create(options: SegmentWriterOptions): Promise<SegmentWriter> {
     const { native, head } = options;
     const path = join(options.directory, segmentPath(options.startUtcMs, head.segment));
-    const directories = await makeDirectory(dirname(path));
+    const syncEntries = await makeSegmentFolder(options.directory, dirname(path));
     const file = await createFile(path);
     const index = await createFile(indexPathOf(path)).catch(async (error: unknown) => {
       await file.close();
+      await removeFile(path);
       throw error;
     });
     const headBytes = encodeHead(head, native.crc32c);
-    const writer = new SegmentWriter(options, path, [file, index], headBytes, directories);
+    const writer = new SegmentWriter(options, path, [file, index], headBytes, syncEntries);
     try {
       await writer.#begin(headBytes);
     } catch (error) {
@@ -194,13 +195,15 @@ export class SegmentWriter {
 
   async #flush(): Promise<void> {
     const covered = { to: this.#position, records: this.#indexedRecords + this.#unindexed.length };
-    await Promise.all([this.#entries, this.#sync()]);
+    await this.#sync();
     if (this.#failure !== undefined) throw this.#failure;
     if (performance.now() - this.#indexedAtMs >= this.#options.indexIntervalMs) await this.#writeIndex(covered);
   }
 
-  #sync(): Promise<void> {
-    return this.#options.flusher.flush([this.#file.fd, this.#index.fd]);
+  /** Both are waited for even when one fails: `close` must not take the descriptors from a sync that still uses them. */
+  async #sync(): Promise<void> {
+    const syncing = [this.#entries, this.#options.flusher.flush([this.#file.fd, this.#index.fd])];
+    for (const result of await Promise.allSettled(syncing)) if (result.status === 'rejected') throw result.reason;
   }
 
   /** `covered.records` counts from the beginning: flushes may overlap, and another may have written a block since. */
@@ -228,7 +231,7 @@ export class SegmentWriter {
     this.#push([encodeEnd(ends, this.seed, native.crc32c)], undefined);
     await this.written();
     const dataEnd = this.#position;
-    await Promise.all([this.#entries, this.#sync()]);
+    await this.#sync();
     const reader = await OpenSegmentReader.open(this.#file, this.path, native);
     if (reader === undefined) throw ioError(new Error('the head does not read back'), 'sealing a segment');
     await reader.refresh();

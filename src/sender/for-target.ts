@@ -31,6 +31,8 @@ export type SendTarget = ServerResponse | Http2ServerResponse | Writable;
 export interface SenderForOptions extends SenderOptions {
   /** Addon or twin; by default what src/native.ts has loaded. */
   readonly native?: Native;
+  /** Ends the wait of an answer for its turn, or for what Node has still to write. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Status codes whose answers have no body (RFC 9110 15.3.5, 15.3.6, 15.4.5). */
@@ -43,28 +45,34 @@ const SETTLE_PERIOD_MS = 1000;
  * itself, after `drained()`.
  *
  * Rejects with E_SENDER for an answer that has no body or was ended, E_CLIENT_GONE if the client goes before the answer
- * has its turn, and a TypeError for unknown options.
+ * has its turn, the signal's reason if that aborts before, and a TypeError for unknown options.
  */
 export async function senderFor(target: SendTarget, options: SenderForOptions = {}): Promise<Sender> {
-  const { native = defaultNative, ...rest } = options;
+  const { native = defaultNative, signal, ...rest } = options;
   const resolved = resolveOptions(rest);
-  if (target instanceof ServerResponse) return forResponse(target, native, resolved);
+  signal?.throwIfAborted();
+  if (target instanceof ServerResponse) return forResponse(target, native, resolved, signal);
   if (target instanceof Http2ServerResponse) return forHttp2(target, resolved);
-  if (target instanceof Socket) return forSocket(target, native, resolved);
+  if (target instanceof Socket) return forSocket(target, native, resolved, signal);
   refuseEnded(target);
   return new StreamSender(target, resolved);
 }
 
-async function forResponse(res: ServerResponse, native: Native, options: Required<SenderOptions>): Promise<Sender> {
+async function forResponse(
+  res: ServerResponse,
+  native: Native,
+  options: Required<SenderOptions>,
+  signal: AbortSignal | undefined,
+): Promise<Sender> {
   refuseEnded(res);
   refuseWithoutBody(hasBody(res) && !NO_BODY.has(res.statusCode));
-  await turnOf(res);
+  await turnOf(res, signal);
   const corked = res.writableCorked > 0;
   res.flushHeaders();
   refuseWithoutBody(hasBody(res));
   const { createSender } = native;
   if (createSender !== undefined && !corked && mayBypass(res)) {
-    await settled(res, options.idleTimeoutMs);
+    await settled(res, options.idleTimeoutMs, signal);
     const target = bypass(res);
     if (target !== undefined) return makeNative(createSender, target, options);
   }
@@ -79,11 +87,16 @@ function forHttp2(res: Http2ServerResponse, options: Required<SenderOptions>): S
   return new StreamSender(res.stream, options);
 }
 
-async function forSocket(socket: Socket, native: Native, options: Required<SenderOptions>): Promise<Sender> {
+async function forSocket(
+  socket: Socket,
+  native: Native,
+  options: Required<SenderOptions>,
+  signal: AbortSignal | undefined,
+): Promise<Sender> {
   refuseEnded(socket);
   const { createSender } = native;
   if (createSender !== undefined && socket.writableCorked === 0 && descriptorOf(socket) !== undefined) {
-    await settled(socket, options.idleTimeoutMs);
+    await settled(socket, options.idleTimeoutMs, signal);
     const fd = descriptorOf(socket);
     if (fd !== undefined && socket.writableLength === 0) return makeNative(createSender, { socket, fd }, options);
   }
@@ -125,7 +138,7 @@ function hasBody(res: ServerResponse): boolean {
 }
 
 /** A pipelined answer is queued behind its forerunners and has no socket before they have ended. */
-async function turnOf(res: ServerResponse): Promise<void> {
+async function turnOf(res: ServerResponse, signal: AbortSignal | undefined): Promise<void> {
   if (res.socket === null) {
     // Node tells a waiting answer nothing of the end of its connection.
     const connection = res.req.socket;
@@ -135,12 +148,15 @@ async function turnOf(res: ServerResponse): Promise<void> {
         res.off('socket', settle);
         res.off('close', settle);
         connection.off('close', settle);
+        signal?.removeEventListener('abort', settle);
         resolve();
       };
       res.once('socket', settle);
       res.once('close', settle);
       connection.once('close', settle);
+      signal?.addEventListener('abort', settle);
     });
+    signal?.throwIfAborted();
   }
   if (res.destroyed || res.socket === null || res.socket.destroyed) throw clientGone();
 }
@@ -169,17 +185,23 @@ function descriptorOf(socket: Socket): number | undefined {
 }
 
 /** Waits until what Node had to write has been written; rejects if the client goes, or takes nothing, meanwhile. */
-async function settled(target: ServerResponse | Socket, idleTimeoutMs: number): Promise<void> {
+async function settled(
+  target: ServerResponse | Socket,
+  idleTimeoutMs: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const socket = target instanceof Socket ? target : target.socket;
   if (socket === null || target.writableLength === 0) return;
   await new Promise<void>((resolve, reject) => {
     const finish = (error?: Error): void => {
       watch.stop();
       socket.off('close', onClose);
+      signal?.removeEventListener('abort', onAbort);
       if (error === undefined) resolve();
       else reject(error);
     };
     const onClose = (): void => finish(clientGone());
+    const onAbort = (): void => finish();
     const watch = new ProgressWatch({
       idleTimeoutMs,
       taken: () => queueSizeOf(socket),
@@ -189,9 +211,11 @@ async function settled(target: ServerResponse | Socket, idleTimeoutMs: number): 
       onIdle: () => finish(clientIdle(idleTimeoutMs)),
     });
     socket.once('close', onClose);
+    signal?.addEventListener('abort', onAbort);
     watch.start();
     socket.write('', (error) => finish(error === null || error === undefined ? undefined : clientGone(error)));
   });
+  signal?.throwIfAborted();
 }
 
 /** Bytes that libuv has still to write; changes with every byte the client takes. */

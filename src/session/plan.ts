@@ -9,12 +9,12 @@
 import { createHash } from 'node:crypto';
 import { gapsBetween } from '../catalog/timeline.ts';
 import { FootageError } from '../errors.ts';
-import type { Track } from '../media.ts';
 import { boxHeader, concatBytes } from '../mp4/box.ts';
-import { audioSpecificConfigOf } from '../mp4/codec.ts';
 import { FTYP, writeMovie } from '../mp4/movie.ts';
-import type { Run, RunTrack } from './run.ts';
+import { checkSameConfiguration } from './configuration.ts';
+import type { Run } from './run.ts';
 import { type Part, selectRun, showInside, type Span } from './select.ts';
+import { refuseLongParts } from './size.ts';
 import { buildPayload, type Payload } from './slices.ts';
 import { type AnswerTrack, buildTimeline, type Timeline } from './timeline.ts';
 import { type Slice, VirtualFile } from './virtual-file.ts';
@@ -50,11 +50,12 @@ export interface Plan {
   readonly manifest: Manifest;
 }
 
-/** @throws FootageError E_RANGE_EMPTY, E_GAP, E_CHANGES */
+/** @throws FootageError E_RANGE_EMPTY, E_RANGE_TOO_LONG, E_GAP, E_CHANGES */
 export function planMp4(runs: readonly Run[], request: PlanRequest): Plan {
   const selected = runs.toSorted(byStart).flatMap((run) => selectRun(run, request));
   const parts = selected.map((part, i) => showInside(part, i > 0, i + 1 < selected.length));
   if (parts.length === 0) throw nothingThere(request);
+  refuseLongParts(parts);
   checkSameConfiguration(parts);
   const delivered = parts.map(spanOf);
   const missing = gapsBetween(
@@ -93,41 +94,9 @@ function gapError({ camera }: PlanRequest, missing: readonly Span[]): FootageErr
   );
 }
 
-/** Runs go by the start of their first sample; the UUID decides between equal ones. */
+/** Runs go by the wall time of their first presented sample; the UUID decides between equal ones. */
 function byStart(a: Run, b: Run): number {
-  return startOf(a) - startOf(b) || (a.id < b.id ? -1 : 1);
-}
-
-function startOf({ segments }: Run): number {
-  return segments[0]?.contents.head.anchor.utcMs ?? 0;
-}
-
-/** One sample description per track: a change cannot be joined in this form of answer. */
-function checkSameConfiguration(parts: readonly Part[]): void {
-  for (const kind of ['video', 'audio'] as const) {
-    const tracks = parts.flatMap((part) => part[kind]?.source ?? []);
-    const [first] = tracks;
-    const other = first && tracks.find((track) => !sameConfiguration(first, track));
-    if (first === undefined || other === undefined) continue;
-    throw new FootageError(
-      'E_CHANGES',
-      `The ${kind} changes within the range (${describe(first)} to ${describe(other)}): ask for a range on one side of the change.`,
-    );
-  }
-}
-
-function sameConfiguration({ track: a }: RunTrack, { track: b }: RunTrack): boolean {
-  if (a.codec !== b.codec || a.width !== b.width || a.height !== b.height) return false;
-  return Buffer.compare(decoderConfig(a), decoderConfig(b)) === 0;
-}
-
-function decoderConfig({ codec, config }: Track): Uint8Array {
-  return codec.startsWith('mp4a.') ? audioSpecificConfigOf(config) : config;
-}
-
-function describe({ track }: RunTrack): string {
-  const size = track.kind === 'video' ? `${track.width}x${track.height}` : `${track.sampleRate} Hz`;
-  return `${track.codec} ${size}`;
+  return a.startUtcMs - b.startUtcMs || (a.id < b.id ? -1 : 1);
 }
 
 /** Wall time of what a part presents. */

@@ -6,6 +6,7 @@
 import type { SegmentRow } from '../catalog/catalog.ts';
 import { type LoadDeps, loadRuns, rowsOf } from './load.ts';
 import { type Plan, type PlanRequest, planMp4 } from './plan.ts';
+import { refuseLongRows } from './size.ts';
 
 /** Bytes of headers and other computed bytes kept over all plans. */
 const MAX_CACHED_BYTES = 32 * 2 ** 20;
@@ -19,12 +20,13 @@ export class Planner {
     this.#deps = deps;
   }
 
-  /** @throws FootageError E_RANGE_EMPTY, E_GAP, E_CHANGES, E_DAMAGED, E_IO */
+  /** @throws FootageError E_RANGE_EMPTY, E_RANGE_TOO_LONG, E_GAP, E_CHANGES, E_DAMAGED, E_IO */
   async plan(request: PlanRequest): Promise<Plan> {
     const rows = rowsOf(request.camera, request, this.#deps);
     const key = keyOf(request, rows);
     const known = key === undefined ? undefined : this.#plans.get(key);
     if (known !== undefined) return known;
+    refuseLongRows(rows, request);
     const plan = planMp4(await loadRuns(rows, this.#deps), request);
     // A plan that begins in an earlier segment of its run depends on more than its key says.
     const ids = new Set(rows.map((row) => row.id));

@@ -7,6 +7,7 @@ import type { Track } from '../media.ts';
 import type { SampleTable } from '../mp4/tables.ts';
 import type { SegmentContents } from '../segment/contents.ts';
 import { ptsAt } from '../segment/summary.ts';
+import { canonicalTrack } from './configuration.ts';
 
 /** A segment that was read for a plan. */
 export interface PlanSegment {
@@ -29,6 +30,8 @@ export interface RunTrack {
 
 export interface Run {
   readonly id: string;
+  /** Wall time of the first presented sample of what was read, Unix ms; Infinity without one. */
+  readonly startUtcMs: number;
   readonly segments: readonly PlanSegment[];
   readonly tracks: readonly RunTrack[];
 }
@@ -44,15 +47,29 @@ export interface Stretch {
 
 export function joinRun(id: string, segments: readonly PlanSegment[]): Run {
   const [first] = segments;
-  if (first === undefined) return { id, segments, tracks: [] };
+  if (first === undefined) return { id, startUtcMs: Infinity, segments, tracks: [] };
   const { head } = first.contents;
   const anchors = segments.flatMap(({ contents }) => [contents.head.anchor, ...contents.anchors]);
   const tracks = first.contents.tracks.map(({ track }, index): RunTrack => {
     const tables = segments.flatMap(({ contents }) => contents.tracks[index]?.samples ?? []);
     const { samples, bases } = joinTables(tables);
-    return { index, track, samples, bases, clock: new TrackClock(head, anchors, index) };
+    return { index, track: canonicalTrack(track), samples, bases, clock: new TrackClock(head, anchors, index) };
   });
-  return { id, segments, tracks };
+  return { id, startUtcMs: Math.min(...tracks.map(firstUtcMs)), segments, tracks };
+}
+
+/** Wall time of a track's first presented sample, Unix ms; Infinity without one. Priming is never presented. */
+function firstUtcMs({ samples, track, clock }: RunTrack): number {
+  let first: number | undefined;
+  let firstPts = Infinity;
+  for (let i = 0; i < samples.count; i++) {
+    const pts = ptsAt(samples, i);
+    if (pts >= firstPts || pts + (samples.duration[i] ?? 0) <= 0) continue;
+    first = i;
+    firstPts = pts;
+  }
+  if (first === undefined) return Infinity;
+  return clock.utcMs(track.kind === 'audio' ? Math.max(0, firstPts) : firstPts, samples.dts[first] ?? 0);
 }
 
 function joinTables(tables: readonly SampleTable[]): { samples: SampleTable; bases: Uint32Array } {

@@ -50,7 +50,7 @@ async function sendSlices(
   let delayMs = 0;
   for (const slice of file.slices(range)) {
     for await (const piece of piecesOf(slice, limiter.pieceBytes, source)) {
-      if (delayMs > 0) await pause(delayMs, sender);
+      await pause(delayMs, sender);
       await sendPiece(sender, piece);
       onPiece?.();
       delayMs = limiter.spend(piece.kind === 'bytes' ? piece.data.byteLength : piece.length, performance.now());
@@ -84,8 +84,15 @@ function gone(sender: Sender): Error {
   return sender.error() ?? new FootageError('E_CLIENT_GONE', fallback);
 }
 
+/** Longest time of a timer of Node, ms: a longer one would fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** Waits for the limiter's time; a connection that closes meanwhile ends the wait. */
 async function pause(ms: number, sender: Sender): Promise<void> {
+  for (let leftMs = ms; leftMs > 0; leftMs -= MAX_TIMER_MS) await pauseOnce(Math.min(leftMs, MAX_TIMER_MS), sender);
+}
+
+async function pauseOnce(ms: number, sender: Sender): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const elapsed = new Promise<'elapsed'>((resolve) => {
     timer = setTimeout(resolve, ms, 'elapsed');

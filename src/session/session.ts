@@ -1,10 +1,9 @@
 /**
  * A session: one planned answer, and its sending. Planning froze its end; sending may be repeated, for other ranges.
  */
-import { randomBytes } from 'node:crypto';
 import type { Native } from '../native-types.ts';
 import { type SendTarget, senderFor } from '../sender/for-target.ts';
-import type { SenderOptions } from '../sender/sender.ts';
+import type { Sender, SenderOptions } from '../sender/sender.ts';
 import type { Manifest, Plan } from './plan.ts';
 import { rateLimiter, type RateLimiter, type RateOptions } from './rate.ts';
 import { sendRange } from './send.ts';
@@ -26,12 +25,10 @@ export interface SendOptions {
 export interface SessionDeps {
   readonly native: Native;
   readonly rate: RateOptions;
-  /** Aborts when the archive closes; every send ends with it. */
-  readonly closing: AbortSignal;
-  /** Told of every send, so that closing can wait for it. */
-  readonly track: (sending: Promise<void>) => void;
-  /** Keeps the segments of this session until the given time, Unix ms. */
-  readonly lease: (id: string, segments: readonly string[], untilUtcMs: number) => void;
+  /** Runs a send until `signal` aborts or the archive closes, which waits for it. Rejects when it is too late to begin. */
+  readonly run: (send: (stop: AbortSignal) => Promise<void>, signal: AbortSignal | undefined) => Promise<void>;
+  /** Keeps the segments of this session from now until the given time, Unix ms. */
+  readonly lease: (id: string, segments: readonly string[], nowUtcMs: number, untilUtcMs: number) => void;
   readonly now: () => number;
 }
 
@@ -39,7 +36,6 @@ export class Session {
   readonly manifest: Manifest;
   readonly #file: VirtualFile;
   readonly #deps: SessionDeps;
-  readonly #leaseId = randomBytes(16).toString('hex');
 
   constructor(plan: Plan, deps: SessionDeps) {
     this.manifest = plan.manifest;
@@ -66,7 +62,9 @@ export class Session {
   readonly contentType = 'video/mp4';
 
   #renewLease(): void {
-    this.#deps.lease(this.#leaseId, this.manifest.segments, this.#deps.now() + LEASE_MS);
+    // Named after the answer: a player that asks for one answer in many pieces renews one lease.
+    const nowUtcMs = this.#deps.now();
+    this.#deps.lease(this.etag, this.manifest.segments, nowUtcMs, nowUtcMs + LEASE_MS);
   }
 
   /**
@@ -77,19 +75,16 @@ export class Session {
    * answer
    */
   send(target: SendTarget, options: SendOptions = {}): Promise<void> {
-    const sending = this.#send(target, options);
-    this.#deps.track(sending);
-    return sending;
+    return this.#deps.run((stop) => this.#send(target, options, stop), options.signal);
   }
 
-  async #send(target: SendTarget, options: SendOptions): Promise<void> {
+  async #send(target: SendTarget, options: SendOptions, signal: AbortSignal): Promise<void> {
     const { range = { start: 0, end: this.length }, rate = this.#deps.rate } = options;
-    const signal = options.signal ? AbortSignal.any([options.signal, this.#deps.closing]) : this.#deps.closing;
     if (!(range.start >= 0 && range.start <= range.end && range.end <= this.length)) {
       throw new RangeError(`the range ${range.start}..${range.end} does not lie in 0..${this.length}`);
     }
     const limiter = 'spend' in rate ? rate : rateLimiter(rate);
-    const sender = await senderFor(target, { ...options.sender, native: this.#deps.native });
+    const sender = await this.#sender(target, options, signal);
     let renewAtMs = performance.now() + RENEW_MS;
     const onPiece = () => {
       if (performance.now() < renewAtMs) return;
@@ -104,6 +99,16 @@ export class Session {
     } finally {
       sender.close();
       this.#renewLease();
+    }
+  }
+
+  /** An answer whose turn had not come yet when the signal aborted will never be whole: its target is destroyed. */
+  async #sender(target: SendTarget, options: SendOptions, signal: AbortSignal): Promise<Sender> {
+    try {
+      return await senderFor(target, { ...options.sender, native: this.#deps.native, signal });
+    } catch (error) {
+      if (signal.aborted) target.destroy();
+      throw error;
     }
   }
 

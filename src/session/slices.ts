@@ -4,9 +4,10 @@
  * What a request leaves out is not in the answer: a stretch of a file goes out whole, delimiters included, only while
  * every sample in it is part of the answer.
  */
-import type { PlanSegment } from './run.ts';
+import type { SampleTable } from '../mp4/tables.ts';
+import type { PlanSegment, RunTrack } from './run.ts';
 import type { Part } from './select.ts';
-import type { AnswerTrack } from './timeline.ts';
+import type { AnswerTrack, Pick } from './timeline.ts';
 import type { Slice } from './virtual-file.ts';
 
 /** Between two samples of one slice lie only delimiters and small records; more than this is a hole in the file. */
@@ -17,19 +18,22 @@ export interface Payload {
   readonly length: number;
 }
 
-/** One track's samples of one segment of a part. */
+/** A segment's samples of one track, those included that are not part of the answer: these end slices. */
 interface Lane {
-  readonly track: AnswerTrack;
-  /** File offsets and sizes of the run's samples. */
+  /** Positions in the answer; undefined if the track is not in it. */
+  readonly position: Float64Array | undefined;
+  /** File offsets and sizes. */
   readonly offset: Float64Array;
   readonly size: Uint32Array;
-  /** The samples of the segment: [at, end) in the run's table. */
+  /** The next sample, and the end. */
   at: number;
   readonly end: number;
-  /** Index in the answer's track of the run's sample `i` is `indexes[i - from]`. */
+  /** Index in the answer's track of sample `i` is `indexes[i - from]`. */
   readonly from: number;
   readonly indexes: Int32Array;
 }
+
+const NO_INDEXES = new Int32Array(0);
 
 /** Collects slices and writes the positions of samples, counted from the first byte of the payload. */
 class PayloadWriter {
@@ -72,7 +76,7 @@ export function buildPayload(parts: readonly Part[], tracks: readonly AnswerTrac
   parts.forEach((part, p) => {
     for (const track of tracks) insertSilence(writer, track, p);
     part.run.segments.forEach((segment, s) => {
-      const lanes = tracks.flatMap((track) => laneOf(track, p, s) ?? []);
+      const lanes = part.run.tracks.flatMap((source) => laneOf(source, segment, s, answerOf(source, tracks, p)) ?? []);
       writeSegment(writer, segment, lanes);
     });
   });
@@ -95,20 +99,40 @@ function insertSilence(writer: PayloadWriter, { silent, silence, samples }: Answ
   writer.bytes(data);
 }
 
-function laneOf(track: AnswerTrack, part: number, segment: number): Lane | undefined {
-  const pick = track.picks[part];
-  if (pick === undefined) return undefined;
-  const { selection, indexes } = pick;
-  const { samples, bases } = selection.source;
+interface Answer {
+  readonly track: AnswerTrack;
+  readonly pick: Pick;
+}
+
+/** What a part gives of a track to the answer. */
+function answerOf(source: RunTrack, tracks: readonly AnswerTrack[], part: number): Answer | undefined {
+  for (const track of tracks) {
+    const pick = track.picks[part];
+    if (pick?.selection.source.index === source.index) return { track, pick };
+  }
+  return undefined;
+}
+
+function laneOf(source: RunTrack, segment: PlanSegment, s: number, answer: Answer | undefined): Lane | undefined {
+  const samples = segment.contents.tracks[source.index]?.samples;
+  if (samples === undefined) return undefined;
+  const from = (answer?.pick.selection.from ?? 0) - (source.bases[s] ?? 0);
   return {
-    track,
+    position: answer?.track.samples.position,
     offset: samples.offset,
     size: samples.size,
-    at: bases[segment] ?? 0,
-    end: bases[segment + 1] ?? 0,
-    from: selection.from,
-    indexes,
+    at: 0,
+    end: storedCount(samples),
+    from,
+    indexes: (answer?.pick.indexes ?? NO_INDEXES).subarray(0, Math.max(0, samples.count - from)),
   };
+}
+
+/** Samples in the file: an open segment's table holds one more behind its count, whose length is not known yet. */
+function storedCount({ count, offset }: SampleTable): number {
+  let stored = count;
+  while ((offset[stored] ?? 0) > 0) stored++;
+  return stored;
 }
 
 /** Walks the samples of all lanes in file order; one that is left out ends the slice before it. */
@@ -123,8 +147,8 @@ function writeSegment(writer: PayloadWriter, segment: PlanSegment, lanes: readon
     const offset = lane.offset[i] ?? 0;
     if (offset >= bounds.to) break;
     const answer = lane.indexes[i - lane.from] ?? -1;
-    if (answer === -1) writer.close();
-    else lane.track.samples.position[answer] = writer.sample(segment.path, offset, lane.size[i] ?? 0);
+    if (lane.position === undefined || answer === -1) writer.close();
+    else lane.position[answer] = writer.sample(segment.path, offset, lane.size[i] ?? 0);
   }
   writer.close();
 }

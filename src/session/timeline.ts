@@ -8,9 +8,10 @@ import { FootageError } from '../errors.ts';
 import type { Track } from '../media.ts';
 import type { Edit, MovieSamples } from '../mp4/movie.ts';
 import { editsOf } from '../mp4/edits.ts';
-import type { SampleTable } from '../mp4/tables.ts';
+import { type SampleTable, SampleTableBuilder } from '../mp4/tables.ts';
 import type { Part, Selection } from './select.ts';
 import { silentFrame } from './silence.ts';
+import { refuseSamples } from './size.ts';
 
 /** The samples of a part in a track of the answer. */
 export interface Pick {
@@ -46,35 +47,12 @@ export interface Timeline {
 /** Larger common timescales are not worth exactness to the tick. */
 const MAX_TIMESCALE = 100_000_000;
 
-class Columns {
-  count = 0;
-  at: number[] = [];
-  size: number[] = [];
-  sync: number[] = [];
-  offset: number[] = [];
-
-  push(at: number, compositionOffset: number, size: number, sync: number): number {
-    this.at.push(at);
-    this.offset.push(compositionOffset);
-    this.size.push(size);
-    this.sync.push(sync);
-    return this.count++;
-  }
-
-  samples(lastDuration: number): MovieSamples & { readonly position: Float64Array } {
-    const { count, at } = this;
-    const delta = new Float64Array(count);
-    for (let i = 0; i + 1 < count; i++) delta[i] = (at[i + 1] ?? 0) - (at[i] ?? 0);
-    if (count > 0) delta[count - 1] = lastDuration;
-    return {
-      count,
-      delta,
-      compositionOffset: Int32Array.from(this.offset),
-      size: Uint32Array.from(this.size),
-      sync: Uint8Array.from(this.sync),
-      position: new Float64Array(count),
-    };
-  }
+/** The samples laid so far, their `dts` being positions, as those of a track: each lasts until the next. */
+function movieSamples(laid: SampleTableBuilder, lastDuration: number): AnswerTrack['samples'] {
+  const { count, dts, duration, compositionOffset, size, sync, offset } = laid;
+  for (let i = 0; i + 1 < count; i++) duration[i] = (dts[i + 1] ?? 0) - (dts[i] ?? 0);
+  if (count > 0) duration[count - 1] = lastDuration;
+  return { count, delta: duration, compositionOffset, size, sync, position: offset };
 }
 
 /** The timescale in which all the selections of one kind are whole ticks. */
@@ -121,7 +99,7 @@ class Joints {
   widened = 0;
   readonly #timescale: number;
   readonly #videoTimescale: number;
-  readonly #columns = new Columns();
+  readonly #laid = new SampleTableBuilder();
   readonly #picks: (Pick | undefined)[] = [];
   #lastDuration = 0;
   #firstPicture = Infinity;
@@ -154,11 +132,11 @@ class Joints {
 
   /** A larger composition delay may put the first DTS behind the last one of the part before: then it moves. */
   #widen(video: Selection, origin: number): void {
-    const { count, at } = this.#columns;
+    const { count, dts } = this.#laid;
     if (count === 0) return;
     const scale = this.#videoTimescale / video.source.track.timescale;
     const firstDts = Math.round((video.source.samples.dts[video.from] ?? 0) * scale) + this.#time - origin;
-    const missing = (at[count - 1] ?? 0) + 1 - firstDts;
+    const missing = (dts[count - 1] ?? 0) + 1 - firstDts;
     if (missing <= 0) return;
     this.#time += missing;
     this.widened++;
@@ -173,7 +151,8 @@ class Joints {
     for (let i = from; i < to; i++) {
       const dts = Math.round((samples.dts[i] ?? 0) * scale) + shift;
       const cts = Math.round((samples.compositionOffset[i] ?? 0) * scale);
-      indexes[i - from] = this.#columns.push(dts, cts, samples.size[i] ?? 0, samples.sync[i] ?? 0);
+      indexes[i - from] = this.#laid.count;
+      this.#laid.push(dts, 0, cts, samples.size[i] ?? 0, 0, samples.sync[i] === 1);
     }
     this.#lastDuration = Math.round((samples.duration[to - 1] ?? 0) * scale);
     this.#picks.push({ selection, indexes });
@@ -182,9 +161,9 @@ class Joints {
   videoTrack(parts: readonly Part[]): AnswerTrack {
     const track = parts.map((part) => part.video).find(present)?.source.track;
     if (track === undefined) throw new RangeError('no video in these parts');
-    const samples = this.#columns.samples(this.#lastDuration);
+    const samples = movieSamples(this.#laid, this.#lastDuration);
     // Media time 0 is the first sample's DTS. A picture shown before it (negative composition offset) moves both.
-    const lead = -(this.#columns.at[0] ?? 0);
+    const lead = -(this.#laid.dts[0] ?? 0);
     const raise = Math.max(0, -Math.max(lead, this.#firstPicture + lead));
     const compositionOffset = raise === 0 ? samples.compositionOffset : samples.compositionOffset.map((c) => c + raise);
     const edits = editsOf({
@@ -211,8 +190,10 @@ class Joints {
 function usualLength({ duration, count: frames }: SampleTable): number {
   const counts = new Map<number, number>();
   let usual = 0;
-  for (const length of duration.subarray(0, frames)) {
-    const count = (counts.get(length) ?? 0) + 1;
+  for (let from = 0, to = 0; from < frames; from = to) {
+    const length = duration[from] ?? 0;
+    while (to < frames && duration[to] === length) to++;
+    const count = (counts.get(length) ?? 0) + to - from;
     counts.set(length, count);
     if (count > (counts.get(usual) ?? 0)) usual = length;
   }
@@ -224,7 +205,7 @@ class AudioAligner {
   readonly #track: Track;
   readonly #movieTimescale: number;
   readonly #timescale: number;
-  readonly #columns = new Columns();
+  readonly #laid = new SampleTableBuilder();
   readonly #silence: Uint8Array | undefined;
   readonly #silent: { from: number; to: number }[][] = [];
   readonly #picks: (Pick | undefined)[] = [];
@@ -250,8 +231,8 @@ class AudioAligner {
       const [start = 0, end = 0] = [joints.starts[i], joints.ends[i]];
       this.#picks.push(audio && this.#addPart(part, this.#withPriming(audio), start, end));
     });
-    const samples = this.#columns.samples(this.#frameLength);
-    const first = this.#columns.at[0] ?? 0;
+    const samples = movieSamples(this.#laid, this.#frameLength);
+    const first = this.#laid.dts[0] ?? 0;
     const end = Math.min(this.#end ?? 0, this.#toOwn(joints.ends.at(-1) ?? Infinity));
     const edits = editsOf({
       timescale: this.#timescale,
@@ -316,7 +297,8 @@ class AudioAligner {
 
   #push(at: number, size: number): number {
     this.#end = at + this.#frameLength;
-    return this.#columns.push(at, 0, size, 1);
+    this.#laid.push(at, 0, 0, size, 0, true);
+    return this.#laid.count - 1;
   }
 
   /** Encoders tell the last frame shorter than it is decoded: something follows it here, so it counts whole. */
@@ -340,10 +322,11 @@ class AudioAligner {
         `The audio (${this.#track.codec}) pauses in this range and Footage has no silence for it: ask for a range without the pause.`,
       );
     }
-    const from = this.#columns.count;
+    const from = this.#laid.count;
+    refuseSamples(from + frames);
     this.#frameLength = this.#wholeFrame;
     for (let i = 0; i < frames; i++) this.#push(this.#end, this.#silence.byteLength);
-    this.#silent.at(-1)?.push({ from, to: this.#columns.count });
+    this.#silent.at(-1)?.push({ from, to: this.#laid.count });
     return true;
   }
 }

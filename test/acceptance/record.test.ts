@@ -110,7 +110,19 @@ test('a second recorder of the same camera is refused by the name of the reason'
   const input = await mediaFile('h264-aac');
   const first = startRecorder(archive, 'door', input, 5);
   while (first.reports.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
-  const args = ['record', '--archive', archive, '--camera', 'door', '--input', input, '--duration', '1'];
+  const args = [
+    'record',
+    '--archive',
+    archive,
+    '--camera',
+    'door',
+    '--input',
+    input,
+    '--duration',
+    '1',
+    '--wait',
+    '0.1',
+  ];
   const { status, stderr } = await run(process.execPath, [FOOTAGE, ...args], { allowFailure: true });
   expect(status).toBe(1);
   expect(stderr).toContain('E_CAMERA_BUSY');

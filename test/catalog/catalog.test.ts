@@ -3,16 +3,17 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, readlink, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type Archive, openArchive } from '../../src/archive.ts';
+import { openDatabase } from '../../src/catalog/sqlite.ts';
 import { SqliteCatalog } from '../../src/catalog/sqlite-catalog.ts';
 import { lock, tryLock } from '../../src/catalog/writer-lock.ts';
 import { reconcile } from '../../src/catalog/reconcile.ts';
 import type { Frame } from '../../src/media.ts';
 import { native } from '../../src/native.ts';
-import { Author, noise, openBytes, START_UTC_MS, tellStory, VIDEO } from '../support/segment.ts';
+import { Author, HEAD, noise, openBytes, START_UTC_MS, tellStory, VIDEO } from '../support/segment.ts';
 import { temporaryFolder } from '../support/tmp.ts';
 
 /** 30000/1001 pictures a second: times that are no whole milliseconds, nor microseconds. */
@@ -114,22 +115,77 @@ describe('the catalog', () => {
     const root = await filled();
     const rows = allRows(root);
     const catalog = SqliteCatalog.open(join(root, 'catalog.db'));
-    for (const row of rows) catalog.put({ ...row, state: 'open', endUtcMs: undefined, tracks: [] });
+    for (const row of rows) {
+      catalog.remove(row.id);
+      catalog.put({ ...row, state: 'open', endUtcMs: undefined, tracks: [] });
+    }
     expect(await reconcile(root, catalog, native)).toEqual([]);
     expect(catalog.all()).toEqual(rows);
     catalog.close();
   });
 
+  test('a segment that was sealed is not made open again by somebody who saw it before', async () => {
+    const root = await filled();
+    const rows = allRows(root);
+    const catalog = SqliteCatalog.open(join(root, 'catalog.db'));
+    for (const row of rows) catalog.put({ ...row, state: 'open', endUtcMs: undefined, tracks: [] });
+    expect(catalog.all()).toEqual(rows);
+    const [first] = rows;
+    if (first !== undefined) catalog.put({ ...first, camera: 'attic', path: 'attic/copy.mp4', state: 'open' });
+    expect(catalog.open()).toMatchObject([{ path: 'attic/copy.mp4' }]);
+    catalog.close();
+  });
+
+  test('knows its cameras', async () => {
+    const catalog = SqliteCatalog.open(':memory:');
+    expect([catalog.cameras(), catalog.has('door')]).toEqual([[], false]);
+    const [row] = allRows(await filled());
+    if (row === undefined) throw new Error('an archive that was filled has rows');
+    for (const camera of ['yard', 'attic', 'door', 'door']) {
+      catalog.put({ ...row, camera, id: `${camera}${catalog.all().length}` });
+    }
+    expect(catalog.cameras()).toEqual(['attic', 'door', 'yard']);
+    expect([catalog.has('door'), catalog.has('doo')]).toEqual([true, false]);
+    catalog.close();
+  });
+
+  test('a server that only lists keeps no file open of what was sealed since', async () => {
+    const root = await temporaryFolder();
+    await using archive = await openArchive(root);
+    for (let i = 0; i < 3; i++) {
+      const end = new AbortController();
+      const frames = untilTold(end.signal);
+      const recording = await archive.record('door', {
+        tracks: [VIDEO],
+        frames,
+        startUtcMs: START_UTC_MS + i * 60_000,
+      });
+      await vi.waitFor(async () => expect((await archive.cameras())[0]?.spans.length).toBe(i + 1));
+      await archive.timeline('door');
+      end.abort();
+      await recording.finished;
+    }
+    await archive.cameras();
+    const open = await Promise.all(
+      (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+    );
+    expect(open.filter((path) => path.startsWith(root) && path.endsWith('.mp4'))).toEqual([]);
+  });
+
   test('a database of another version is made anew', async () => {
     const root = await filled();
     const before = await listOf(root);
-    const { openDatabase } = await import('../../src/catalog/sqlite.ts');
     const database = openDatabase(join(root, 'catalog.db'), 0);
     database.exec('DROP TABLE segments; CREATE TABLE segments (other TEXT); PRAGMA user_version = 99');
     database.close();
     expect(await listOf(root)).toBe(before);
   });
 });
+
+async function* untilTold(signal: AbortSignal): AsyncGenerator<Frame, void, undefined> {
+  yield* odd(12);
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+}
 
 function allRows(root: string) {
   const catalog = SqliteCatalog.open(join(root, 'catalog.db'));
@@ -149,11 +205,11 @@ async function damageMiddle(path: string): Promise<void> {
 describe('leases', () => {
   test('hold until they expire, are renewed, and are forgotten then', () => {
     const catalog = SqliteCatalog.open(':memory:');
-    catalog.lease('a', ['s1', 's2'], 1000);
-    catalog.lease('b', ['s2'], 2000);
+    catalog.lease('a', ['s1', 's2'], 0, 1000);
+    catalog.lease('b', ['s2'], 0, 2000);
     expect(catalog.leased(999)).toEqual(new Set(['s1', 's2']));
     expect(catalog.leased(1000)).toEqual(new Set(['s2']));
-    catalog.lease('b', ['s2'], 3000);
+    catalog.lease('b', ['s2'], 1000, 3000);
     expect(catalog.leased(2500)).toEqual(new Set(['s2']));
     expect(catalog.leased(3000)).toEqual(new Set());
     // Expired means gone, even for a clock that steps back.
@@ -173,6 +229,24 @@ describe('leases', () => {
     nowMs += 1;
     expect(archive.leased().size).toBe(0);
   });
+});
+
+test('one answer planned again and again has one lease; taking one forgets those that have expired', async () => {
+  let nowMs = START_UTC_MS;
+  const root = await temporaryFolder();
+  await using archive = await openArchive(root, { now: () => nowMs });
+  await fill(archive);
+  const database = openDatabase(join(root, 'catalog.db'), 0);
+  const leases = () => database.prepare('SELECT * FROM leases').all().length;
+  const plan = (duration: number) => archive.session({ camera: 'door', start: START_UTC_MS / 1000, duration });
+  for (let i = 0; i < 5; i++) await plan(0.2);
+  expect(leases()).toBe(1);
+  await plan(0.1);
+  expect(leases()).toBe(2);
+  nowMs += 10 * 60_000;
+  await plan(0.2);
+  expect(leases()).toBe(1);
+  database.close();
 });
 
 describe('an archive that is read only', () => {
@@ -204,6 +278,19 @@ describe('an archive that is read only', () => {
     ).finished;
     expect((await reader.cameras()).map(({ name }) => name)).toContain('attic');
   });
+
+  test('looks at the files at most once a second', async () => {
+    const root = await filled();
+    await using reader = await openArchive(root, { readOnly: true });
+    const names = async () => (await reader.cameras()).map(({ name }) => name);
+    expect(await names()).toEqual(['door', 'yard']);
+    await rename(join(root, 'yard'), join(root, 'garden'));
+    expect(await names()).toEqual(['door', 'yard']);
+    const nowMs = performance.now();
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(nowMs + 1000);
+    onTestFinished(() => clock.mockRestore());
+    expect(await names()).toEqual(['door', 'garden']);
+  });
 });
 
 async function snapshot(root: string): Promise<string[]> {
@@ -222,10 +309,10 @@ describe('one writer per camera', () => {
     const held = tryLock(folder);
     expect(held).toBeDefined();
     expect(tryLock(folder)).toBeUndefined();
-    await expect(lock(folder, 'door', 100)).rejects.toMatchObject({ code: 'E_CAMERA_BUSY' });
+    await expect(lock(folder, 'door', { waitMs: 60 })).rejects.toMatchObject({ code: 'E_CAMERA_BUSY' });
     held?.release();
     held?.release();
-    const again = await lock(folder, 'door', 100);
+    const again = await lock(folder, 'door', { waitMs: 60 });
     again.release();
   });
 
@@ -267,6 +354,21 @@ describe('one writer per camera', () => {
     await author.writer.close();
     await using archive = await openArchive(root);
     expect(archive.recovered).toMatchObject([{ camera: 'door', recovery: { outcome: 'sealed', frames: 12 + 21 } }]);
+  });
+
+  test('a camera that cannot be locked keeps the archive from nothing but its own recovery', async () => {
+    const root = await temporaryFolder();
+    for (const [i, camera] of ['bad', 'good'].entries()) {
+      const author = await Author.begin(join(root, camera), { head: { ...HEAD, segment: String(i).repeat(32) } });
+      await author.story(12);
+      await author.writer.close();
+    }
+    await mkdir(join(root, 'bad', '.writer'));
+    await using archive = await openArchive(root);
+    expect(archive.recovered).toMatchObject([
+      { camera: 'bad', path: 'bad/.writer', recovery: { outcome: 'failed' } },
+      { camera: 'good', recovery: { outcome: 'sealed' } },
+    ]);
   });
 
   test('a lock that cannot be made is an error, not "somebody records"', async () => {

@@ -37,11 +37,12 @@ const LAYERS: Layers = {
     node: true,
   },
   time: { path: 'time.ts', imports: [], node: false },
+  lifetime: { path: 'lifetime.ts', imports: [], node: false },
   session: { path: 'session/', imports: ['catalog', 'segment', 'format', 'mp4', 'sender'], node: true },
   http: { path: 'http/', imports: ['session', 'catalog', 'time'], types: ['sender'], node: true },
   archive: {
     path: 'archive.ts',
-    imports: [...BELOW_ARCHIVE, 'time', 'http'],
+    imports: [...BELOW_ARCHIVE, 'time', 'lifetime', 'http'],
     node: true,
   },
   index: {

@@ -138,6 +138,19 @@ describe('names, times and ranges', () => {
     );
   });
 
+  test('that are refused make no archive', async () => {
+    const folder = await temporaryFolder();
+    const where = (camera: string) => ['--archive', join(folder, 'archive'), '--camera', camera];
+    const outcomes = await Promise.all([
+      footage('import', ...where('../evil'), '--start', START, CLIP),
+      footage('import', ...where('door'), '--start', 'noon', CLIP),
+      footage('record', ...where('../evil'), '--input', CLIP),
+      footage('record', ...where('door'), '--input', CLIP, '--duration', 'long'),
+    ]);
+    outcomes.forEach((outcome, i) => expectRefused(outcome, i % 2 === 0 ? 'E_CAMERA_NAME' : 'E_TIME'));
+    expect(await treeOf(folder)).toEqual([]);
+  });
+
   test('a range that is none, or holds nothing', async () => {
     await refuses(
       ['E_RANGE_ORDER', exporting('--start', START, '--end', '2026-01-31T11:00:00Z', '-o', output())],
@@ -219,10 +232,10 @@ describe('an archive', () => {
 
   test('with a camera that another process records', async () => {
     const folder = await temporaryFolder();
-    const args = ['record', '--archive', folder, '--camera', 'door', '--input', CLIP];
+    const args = ['record', '--archive', folder, '--camera', 'door', '--input', CLIP, '--wait', '0.2'];
     const first = footageInBackground([...args, '--json']);
     await first.says(/"appendedVideoFrames":[1-9]/);
-    const importing = ['import', '--archive', folder, '--camera', 'door', '--start', START, CLIP];
+    const importing = ['import', '--archive', folder, '--camera', 'door', '--wait', '0', '--start', START, CLIP];
     const others = await Promise.all([footage(...args), footage(...importing)]);
     for (const outcome of others) expectRefused(outcome, 'E_CAMERA_BUSY');
     // The first one has noticed nothing.

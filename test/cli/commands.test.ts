@@ -1,8 +1,10 @@
 /** What the commands do when all is well: what they print, what they leave, and how they end. */
+import { watch } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { openArchive } from '../../src/archive.ts';
+import { runExport } from '../../src/cli/export.ts';
 import { footage, footageInBackground, treeOf } from '../support/command.ts';
 import { bytesOf, CLIP, START } from '../support/handler-fixture.ts';
 import { request } from '../support/http-client.ts';
@@ -92,6 +94,25 @@ test('export --json: the manifest, and a file that is the answer to the byte', a
   });
   expect((await readFile(output)).equals(bytes)).toBe(true);
   expect(await readdir(folder)).toEqual(['answer.mp4']);
+});
+
+test('import: microseconds of --start go from file to file', async () => {
+  const folder = await temporaryFolder();
+  const where = ['--archive', join(folder, 'archive'), '--camera', 'door', '--json'];
+  const { status, stdout } = await footage('import', ...where, '--start', '2026-01-31T12:00:00.000625Z', CLIP, CLIP);
+  const startUtcMs = START_MS + 0.625;
+  expect(status).toBe(0);
+  expect(lines(stdout)).toMatchObject([{ startUtcMs }, { startUtcMs: startUtcMs + CLIP_MS }]);
+});
+
+test('export, interrupted while it writes, says so and leaves nothing behind', async () => {
+  const folder = await temporaryFolder();
+  const watcher = watch(folder, () => void process.emit('SIGINT'));
+  onTestFinished(() => watcher.close());
+  const flags = { camera: 'door', start: START, duration: '16', gaps: 'collapse' } as const;
+  const exporting = runExport({ archive, output: join(folder, 'answer.mp4'), ...flags });
+  await expect(exporting).rejects.toMatchObject({ name: 'AbortError' });
+  expect(await readdir(folder)).toEqual([]);
 });
 
 describe('record', () => {

@@ -124,16 +124,16 @@ describe('cuts', () => {
 
   test('at the first sync sample after the size', async () => {
     const { segments } = await record(
-      range(0, 40).map((i) => picture(i)),
-      { segmentBytes: 4000 },
+      range(0, 40).map((i) => picture(i, { data: noise(6000, i) })),
+      { segmentBytes: 2 ** 16 },
     );
     expect(dtsOf(segments).map((dts) => dts.length)).toEqual([20, 20]);
   });
 
   test('at the hard size limit without a sync sample, and a plan begins in the segment before', async () => {
     await using archive = await openArchive(await temporaryFolder());
-    const frames = source(range(0, 60).map((i) => picture(i, { sync: i === 0 })));
-    const options = { tracks: [VIDEO], startUtcMs: START_UTC_MS, segmentBytes: 4000 };
+    const frames = source(range(0, 60).map((i) => picture(i, { sync: i === 0, data: noise(6000, i) })));
+    const options = { tracks: [VIDEO], startUtcMs: START_UTC_MS, segmentBytes: 2 ** 16 };
     await (
       await archive.record('door', { ...options, frames })
     ).finished;

@@ -1,6 +1,6 @@
 /** What node:http, TLS and HTTP/2 have in store for a sender that goes past them; a test per trap. */
 import { execFileSync, fork } from 'node:child_process';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { mkdtempSync, promises as fs, readFileSync, rmSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import http2 from 'node:http2';
@@ -109,6 +109,24 @@ describe.each(WAYS)('with the %s sender', (kind, native) => {
     const second = expect(made[1]).rejects.toMatchObject({ code: 'E_CLIENT_GONE' });
     client.destroy();
     await second;
+  });
+
+  test('trap 1: an abort ends the wait of a request for its turn, and leaves no listener', async () => {
+    const stop = new AbortController();
+    const made: Promise<Sender>[] = [];
+    await using running = await serve((_req, res) => {
+      res.setHeader('Content-Length', file.data.length);
+      made.push(senderFor(res, { native, signal: stop.signal }));
+    });
+    const client = await stalledClient(running.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2));
+    await until('two requests', () => made.length === 2);
+    const first = await made[0];
+    const second = expect(made[1]).rejects.toThrow('enough');
+    stop.abort(new Error('enough'));
+    await second;
+    expect(getEventListeners(stop.signal, 'abort')).toEqual([]);
+    first?.close();
+    client.destroy();
   });
 
   test('trap 2: headers that were set but not sent go first', async () => {

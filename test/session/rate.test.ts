@@ -66,7 +66,7 @@ test.each([10_000, 100_000, 1_000_000, 5e7, 1e10])(
     const { pieceBytes } = rateLimiter({ bytesPerSecond: rate });
     expect(Number.isInteger(pieceBytes)).toBe(true);
     expect(pieceBytes).toBeGreaterThanOrEqual(16 * 2 ** 10);
-    expect(pieceBytes).toBeLessThanOrEqual(Math.max(16 * 2 ** 10, Math.min(rate / 4, 4 * 2 ** 20)));
+    expect(pieceBytes).toBeLessThanOrEqual(Math.max(16 * 2 ** 10, Math.min(rate / 4, 32 * 2 ** 20)));
   },
 );
 

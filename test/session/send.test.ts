@@ -289,6 +289,23 @@ describe('the order of limits', () => {
       expect(performance.now() - startMs).toBeGreaterThan((1000 * (length - burst)) / rate - 200);
       expect(performance.now() - startMs).toBeLessThan((1000 * (length - burst)) / rate + 200);
     });
+
+    test('a wait longer than a timer of Node can be does not end at once', async () => {
+      const sender = new FakeSender();
+      const days = 60 * 86_400_000;
+      const sending = send(sender, { limiter: { pieceBytes: 8, spend: () => days } });
+      for (const [passedMs, pieces] of [
+        [1000, 1],
+        [days - 2000, 1],
+        [2000, 2],
+      ] as const) {
+        await turn();
+        await vi.advanceTimersByTimeAsync(passedMs);
+        await turn();
+        expect(sender.taken).toHaveLength(pieces);
+      }
+      await sending;
+    });
   });
 });
 

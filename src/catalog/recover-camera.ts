@@ -1,0 +1,68 @@
+/**
+ * Recovers the segments of one camera that a crash left open, and tells the catalog. The caller holds the camera's
+ * writer lock. A segment that cannot be recovered keeps nothing else from being: it is reported as failed.
+ */
+import { stat } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { ioError } from '../errors.ts';
+import type { Native } from '../native-types.ts';
+import type { GroupFlusher } from '../segment/flusher.ts';
+import { type Recovery, recoverSegment } from '../segment/recover.ts';
+import type { Catalog } from './catalog.ts';
+import { sealedRow, type Unreadable } from './reconcile.ts';
+
+export interface RecoveryReport {
+  readonly camera: string;
+  /** Path of the segment below the archive. */
+  readonly path: string;
+  readonly recovery: Recovery;
+}
+
+export interface RecoverDeps {
+  /** Folder of the archive. */
+  readonly archive: string;
+  readonly catalog: Catalog;
+  /** Files that do not read as segments; those that recovery has dealt with are taken out. */
+  readonly unreadable: Unreadable[];
+  readonly native: Native;
+  readonly flusher: GroupFlusher;
+}
+
+export async function recoverCamera(camera: string, deps: RecoverDeps): Promise<RecoveryReport[]> {
+  const { archive, catalog, unreadable } = deps;
+  const reports: RecoveryReport[] = [];
+  for (const { id, path } of catalog.open().filter((row) => row.camera === camera)) {
+    const recovery = await recoverFile(path, deps);
+    if (recovery.outcome === 'sealed') guarded(() => catalog.put(sealedRow(camera, path, recovery.trailer)));
+    else if (recovery.outcome !== 'failed') guarded(() => catalog.remove(id));
+    reports.push({ camera, path, recovery });
+  }
+  // Begun and never written, or damaged at their very beginning.
+  for (const file of unreadable.filter((one) => one.camera === camera)) {
+    const path = relative(archive, file.path);
+    const recovery = await recoverFile(path, deps);
+    if (recovery.outcome === 'sealed') guarded(() => catalog.put(sealedRow(camera, path, recovery.trailer)));
+    if (recovery.outcome !== 'failed') unreadable.splice(unreadable.indexOf(file), 1);
+    reports.push({ camera, path, recovery });
+  }
+  return reports;
+}
+
+async function recoverFile(path: string, { archive, native, flusher }: RecoverDeps): Promise<Recovery> {
+  const file = join(archive, path);
+  if ((await stat(file).catch(() => undefined)) === undefined) return { outcome: 'empty' };
+  try {
+    return await recoverSegment(file, { native, flusher });
+  } catch (error) {
+    return { outcome: 'failed', error: ioError(error, `recovering ${path}`) };
+  }
+}
+
+/** The catalog is a cache: when it fails, everything else goes on, and the next start reads the files. */
+export function guarded(change: () => void): void {
+  try {
+    change();
+  } catch (error) {
+    process.emitWarning(`The catalog could not be updated: ${String(error)}`, { code: 'FOOTAGE_CATALOG' });
+  }
+}
