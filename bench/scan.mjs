@@ -5,7 +5,7 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { makeArchive, segmentFiles } from './archive.mjs';
+import { makeCameraSegment } from './archive.mjs';
 import { ROOT, alternate, lowerQuartile, run, table, withFolder } from './support.mjs';
 
 export const title = 'Scan of a segment';
@@ -14,8 +14,7 @@ export async function measure({ bytes, rounds }) {
   const { loadAddon, twin } = await import(pathToFileURL(join(ROOT, 'dist', 'native.js')).href);
   const addon = loadAddon();
   return withFolder(async (folder) => {
-    const { archive } = await makeArchive(folder, Math.min(bytes, 1e9));
-    const [file] = segmentFiles(archive).toSorted((a, b) => statSync(b).size - statSync(a).size);
+    const file = await makeCameraSegment(folder, Math.min(bytes, 1e9));
     const area = scanArea(file, addon);
     const found = await checkEqual([addon, twin], area);
     const results = await alternate(rounds, contestants(addon, twin, area, file));
@@ -85,7 +84,7 @@ function report(results, area, records, rounds) {
     return [name, (seconds * 1000).toFixed(1), (gigabytes / seconds).toFixed(2), Math.round(records / seconds)];
   });
   return [
-    `${gigabytes.toFixed(2)} GB with ${records} records, warm page cache, lower quartile of ${rounds} alternating rounds.\n`,
+    `${gigabytes.toFixed(2)} GB with ${records} records (25 pictures a second at 4 Mbit/s, and AAC), warm page cache, lower quartile of ${rounds} alternating rounds.\n`,
     table(['', 'ms', 'GB/s', 'records/s'], rows),
   ].join('\n');
 }

@@ -169,11 +169,15 @@ export function table(head, rows) {
 
 /** Date, commit and machine of a run, as one line. */
 export async function provenance() {
-  const commit = await run('git', ['-C', ROOT, 'describe', '--always', '--dirty']).catch(() => 'no commit');
+  const commit = await run('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD']).catch(() => 'no commit');
+  // The results themselves are what a run changes.
+  const changed = await run('git', ['-C', ROOT, 'status', '--porcelain', '--', '.', ':!bench/RESULTS.md']).catch(
+    () => '',
+  );
   const { model } = cpus()[0] ?? { model: 'unknown processor' };
   const memory = Math.round(totalmem() / 2 ** 30);
   const machine = `${cpus().length} × ${model.trim()}, ${memory} GiB, Linux ${release()}, Node ${process.versions.node}`;
-  return `${new Date().toISOString().slice(0, 10)}, commit ${commit.trim()}; ${machine}`;
+  return `${new Date().toISOString().slice(0, 10)}, commit ${commit.trim()}${changed === '' ? '' : ' and changes'}; ${machine}`;
 }
 
 const RESULTS = join(ROOT, 'bench', 'RESULTS.md');
