@@ -10,7 +10,8 @@ import { crc32c } from './crc32c.ts';
 const MAGIC = 0xf546544d;
 const MAGIC_BYTES = Buffer.from([0xf5, 0x46, 0x54, 0x4d]);
 const MAX_PAYLOAD = 1 << 20;
-const SMALL_WINDOW = 4 << 10;
+/** A read from JavaScript costs more than copying this much: small windows would cost a hop of the pool per record. */
+const SMALL_WINDOW = 256 << 10;
 const LARGE_WINDOW = 512 << 10;
 const BUFFER_BYTES = MAX_PAYLOAD + DELIMITER_BYTES;
 
@@ -78,7 +79,7 @@ class Scanner {
   readonly #offsets: number[] = [];
   readonly #damaged: number[] = [];
   #pos: number;
-  #ahead = 2 * SMALL_WINDOW;
+  #ahead = SMALL_WINDOW;
   #hits = 0;
 
   constructor(request: ScanRequest, end: number) {
