@@ -29,9 +29,9 @@ test('a file that is no media gives errors instead of an exception', async () =>
 });
 
 test('flash and beep are found in Chromium, at a constant distance', async () => {
-  const file = await mediaFile('flash-beep');
+  const file = await makeMedia('flashes.mp4', ['-i', await mediaFile('flash-beep'), '-t', '8', '-c', 'copy']);
   const pairs = await withFileServer([file], (base) => avSync(`${base}/${basename(file)}`));
-  expect(pairs.length).toBeGreaterThan(14);
+  expect(pairs.length).toBeGreaterThan(5);
   const distances = pairs.map((pair) => pair.beepTime - pair.flashTime);
   expect(Math.max(...distances) - Math.min(...distances)).toBeLessThan(0.04);
   expect(Math.abs(distances[0] ?? 1)).toBeLessThan(0.2);
