@@ -312,7 +312,7 @@ export class Archive {
     const to = new Date(span.endUtcMs).toISOString();
     throw new FootageError(
       'E_OVERLAP',
-      `Camera "${camera}" has footage from ${from} to ${to} already: choose another start, or say --overlap keep (overlap: 'keep').`,
+      `Camera "${camera}" has footage from ${from} to ${to} already: choose another start, or allow it (on the command line --overlap keep).`,
     );
   }
 

@@ -10,6 +10,8 @@ const RFC_3339 = /^(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d+)?([Zz]|[+-]
 const UNIX_SECONDS = /^-?\d+(\.\d+)?$/;
 /** What Date can hold. */
 const MAX_UTC_MS = 8.64e15;
+/** The year 5138; 1973 in milliseconds. */
+const MAX_UNIX_SECONDS = 1e11;
 
 /** Unix milliseconds of a time. @throws FootageError E_TIME */
 export function parseTime(time: Time, what: string): number {
@@ -17,14 +19,14 @@ export function parseTime(time: Time, what: string): number {
   if (Math.abs(utcMs) <= MAX_UTC_MS) return utcMs;
   throw new FootageError(
     'E_TIME',
-    `The ${what} "${String(time).slice(0, 60)}" is no time: write 2026-01-31T12:00:00Z or Unix seconds.`,
+    `The ${what} "${String(time).slice(0, 60)}" is no time: write 2026-01-31T12:00:00Z, or Unix seconds (not milliseconds).`,
   );
 }
 
 function toUtcMs(time: Time): number {
   if (time instanceof Date) return time.getTime();
-  if (typeof time === 'number') return fromSeconds(time);
-  if (UNIX_SECONDS.test(time)) return fromSeconds(Number(time));
+  if (typeof time === 'number') return fromUnixSeconds(time);
+  if (UNIX_SECONDS.test(time)) return fromUnixSeconds(Number(time));
   return fromRfc3339(time);
 }
 
@@ -36,6 +38,11 @@ function fromRfc3339(text: string): number {
   if (Number.isNaN(localMs) || new Date(localMs).toISOString() !== `${date}T${time}.000Z`) return Number.NaN;
   const wholeMs = Date.parse(`${date}T${time}${zone.toUpperCase()}`);
   return wholeMs + Math.round(Number(`0${fraction}`) * 1e6) / 1000;
+}
+
+/** What would be milliseconds of our time is no time: as seconds it lies thousands of years ahead. */
+function fromUnixSeconds(seconds: number): number {
+  return Math.abs(seconds) < MAX_UNIX_SECONDS ? fromSeconds(seconds) : Number.NaN;
 }
 
 /** To the microsecond: 0.1 s are 100 ms, not 100.00000000000001. */
@@ -65,7 +72,7 @@ export function parseSpan(query: {
 } {
   const { start, end, duration } = query;
   if (start === undefined || (end === undefined) === (duration === undefined)) {
-    throw new FootageError('E_QUERY', 'A range needs "start" and either "end" or "duration".');
+    throw new FootageError('E_QUERY', 'A range needs a start, and an end or a duration, not both.');
   }
   const startUtcMs = parseTime(start, 'start');
   const endUtcMs = end === undefined ? startUtcMs + parseDuration(duration ?? '', 'duration') : parseTime(end, 'end');

@@ -1,9 +1,10 @@
 /** Opening the folder of an archive: that it is there, whether it can be written, and its catalog, held against the files. */
-import { access, constants, stat } from 'node:fs/promises';
+import { access, constants, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FootageError } from '../errors.ts';
 import type { Native } from '../native-types.ts';
 import { makeDirectory, syncIfReadable } from '../segment/disk.ts';
+import { isCameraName } from '../segment/layout.ts';
 import type { Catalog } from './catalog.ts';
 import { reconcile, type Unreadable } from './reconcile.ts';
 import { isDamage, openCatalog, setCatalogAside } from './sqlite-catalog.ts';
@@ -13,16 +14,29 @@ import { isDamage, openCatalog, setCatalogAside } from './sqlite-catalog.ts';
  * @throws FootageError E_ARCHIVE_MISSING, E_DISK_FULL, E_FLUSH, E_READ_ONLY, E_IO
  */
 export async function openFolder(root: string, create: boolean): Promise<void> {
+  const found = await stat(root).catch(() => undefined);
+  if (found?.isDirectory() === false) throw missing(`${root} is a file`);
   if (create) {
     const [, ...parents] = await makeDirectory(root);
     for (const parent of parents) await syncIfReadable(parent);
+  } else if (found === undefined || !(await looksLikeArchive(root))) {
+    throw missing(`There is no archive at ${root}`);
   }
-  const found = await stat(root).catch(() => undefined);
-  if (found?.isDirectory() === true) return;
-  throw new FootageError(
-    'E_ARCHIVE_MISSING',
-    `There is no archive at ${root}: name the folder of one, or record into it first.`,
-  );
+}
+
+function missing(what: string): FootageError {
+  return new FootageError('E_ARCHIVE_MISSING', `${what}: name the folder of an archive, or record into one first.`);
+}
+
+/** Whether there is a catalog, or a folder of a camera: a wrong folder must not pass for an empty archive. */
+async function looksLikeArchive(root: string): Promise<boolean> {
+  const names = await readdir(root);
+  if (names.includes('catalog.db')) return true;
+  for (const name of names.filter(isCameraName)) {
+    const inside = await readdir(join(root, name)).catch(() => []);
+    if (inside.some((one) => one === '.camera' || /^\d{4}$/.test(one))) return true;
+  }
+  return false;
 }
 
 export async function isWritable(root: string): Promise<boolean> {

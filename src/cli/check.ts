@@ -9,8 +9,8 @@ interface CheckFlags {
 }
 
 export async function runVerify({ archive: path, json }: CheckFlags): Promise<void> {
-  // Checking changes nothing: what a crash left open stays as it is.
-  await withArchive(path, (archive) => verifyAll(archive, json === true), { recover: false });
+  // Checking changes nothing, not even the catalog: what a crash left open stays as it is.
+  await withArchive(path, (archive) => verifyAll(archive, json === true), { readOnly: true });
 }
 
 async function verifyAll(archive: Archive, json: boolean): Promise<void> {

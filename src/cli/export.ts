@@ -1,7 +1,7 @@
 /** `footage export`: any range of a camera as one MP4 file, which appears under its name only when it is whole. */
 import { createWriteStream } from 'node:fs';
 import { rename, rm, stat } from 'node:fs/promises';
-import { FootageError } from '../errors.ts';
+import { FootageError, systemCode } from '../errors.ts';
 import { checkCameraName } from '../segment/layout.ts';
 import type { Session } from '../session/session.ts';
 import { parseSpan } from '../time.ts';
@@ -23,6 +23,7 @@ export async function runExport(flags: ExportFlags): Promise<void> {
   // Before the archive is opened: what is refused leaves everything as it was.
   checkCameraName(request.camera);
   parseSpan(request);
+  if (output === '-') throw new FootageError('E_USAGE', 'An export is not written to standard output: name a file.');
   const signal = untilInterrupted();
   await withArchive(path, async (archive) => {
     const session = await archive.session(request);
@@ -59,11 +60,15 @@ async function writeWhole(session: Session, output: string, signal: AbortSignal)
     await rm(partial, { force: true }).catch(() => undefined);
     // The stream then fails as well, as one that was destroyed.
     signal.throwIfAborted();
-    throw stream.errored === null ? error : outputError(output, stream.errored.message, stream.errored);
+    throw stream.errored === null ? error : outputError(output, reasonOf(stream.errored), stream.errored);
   } finally {
     clearInterval(timer);
     bar.stop();
   }
+}
+
+function reasonOf(error: Error): string {
+  return systemCode(error) === 'ENOENT' ? 'its folder does not exist' : error.message;
 }
 
 function outputError(output: string, reason: string, cause?: unknown): FootageError {

@@ -14,7 +14,7 @@ interface ServeFlags {
 export async function runServe(flags: ServeFlags): Promise<void> {
   const signal = untilInterrupted();
   const sessionRate = { bytesPerSecond: flags.sessionRate, burstBytes: flags.sessionBurst };
-  const archive = await openArchive(flags.archive, { sessionRate });
+  const archive = await openArchive(flags.archive, { sessionRate, create: false });
   try {
     const server = await listen(archive, flags.host, flags.port);
     process.stdout.write(`listening on ${server.url}\n`);

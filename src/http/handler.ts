@@ -142,7 +142,8 @@ function gapPolicyOf(query: URLSearchParams): GapPolicy {
 
 async function sendExport({ req, res, query, archive }: Exchange, camera: string): Promise<void> {
   const { start, ...until } = rangeOf(query);
-  if (start === undefined) throw new FootageError('E_QUERY', 'A range needs "start" and either "end" or "duration".');
+  if (start === undefined)
+    throw new FootageError('E_QUERY', 'A range needs a start, and an end or a duration, not both.');
   const session = await archive.session({ camera, start, ...until, gaps: gapPolicyOf(query) });
   setEntityHeaders(res, session, fileName(camera, session), query.has('download'));
   if (matchesNone(req.headers['if-none-match'], session.etag)) {

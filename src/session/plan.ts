@@ -79,7 +79,7 @@ export function planMp4(runs: readonly Run[], request: PlanRequest): Plan {
 function nothingThere({ camera, startUtcMs, endUtcMs }: PlanRequest): FootageError {
   return new FootageError(
     'E_RANGE_EMPTY',
-    `Camera "${camera}" has no footage between ${iso(startUtcMs)} and ${iso(endUtcMs)}: ask its timeline for what there is.`,
+    `Camera "${camera}" has no footage between ${iso(startUtcMs)} and ${iso(endUtcMs)}: its timeline (or "footage list") shows what there is.`,
   );
 }
 
