@@ -103,7 +103,7 @@ program
 
 program
   .command('recover')
-  .description('seal what a crash left open; every other command that writes does so as well')
+  .description('seal what a crash left open; serve, record, import and export do so as well')
   .requiredOption(...archiveOption)
   .option('--json', 'print JSON')
   .action(runRecover);
