@@ -16,7 +16,9 @@ test('playback counts the pictures presented, and seeks show the picture asked f
   expect(playback.duration).toBeGreaterThan(9.9);
   expect(playback.duration).toBeLessThan(10.2);
   expect([playback.videoWidth, playback.videoHeight]).toEqual([PICTURE.width, PICTURE.height]);
-  expect(playback.framesPresented).toBeGreaterThan(0.8 * 10 * FRAME_RATE);
+  // Every picture is decoded; a busy machine presents fewer.
+  expect(playback.decodedFrames).toBeGreaterThan(10 * FRAME_RATE - 5);
+  expect(playback.framesPresented).toBeGreaterThan(0.3 * 10 * FRAME_RATE);
   expect(playback.framesPresented).toBeLessThanOrEqual(10 * FRAME_RATE + 1);
   expect(playback.seeks.map((seek) => seek.mediaTime)).toEqual([expect.closeTo(5, 3), expect.closeTo(2.48, 1)]);
 });
@@ -31,7 +33,7 @@ test('a file that is no media gives errors instead of an exception', async () =>
 test('flash and beep are found in Chromium, at a constant distance', async () => {
   const file = await makeMedia('flashes.mp4', ['-i', await mediaFile('flash-beep'), '-t', '8', '-c', 'copy']);
   const pairs = await withFileServer([file], (base) => avSync(`${base}/${basename(file)}`));
-  expect(pairs.length).toBeGreaterThan(5);
+  expect(pairs.length).toBeGreaterThan(3);
   const distances = pairs.map((pair) => pair.beepTime - pair.flashTime);
   expect(Math.max(...distances) - Math.min(...distances)).toBeLessThan(0.04);
   expect(Math.abs(distances[0] ?? 1)).toBeLessThan(0.2);

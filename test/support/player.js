@@ -68,6 +68,7 @@ async function playFile({ url, seekTo, playbackRate, timeoutMs, play }) {
   const errors = [];
   const seeks = [];
   const mediaTimes = [];
+  let decodedBefore = 0;
   const video = makeVideo(url, errors);
   const began = performance.now();
   const loaded = await Promise.race([once(video, 'loadeddata', timeoutMs), once(video, 'error', timeoutMs)]);
@@ -79,6 +80,8 @@ async function playFile({ url, seekTo, playbackRate, timeoutMs, play }) {
   if (errors.length === 0 && play) {
     // The first picture counts too, so the page listens before it goes back to it.
     const stop = watchPictures(video, (metadata) => mediaTimes.push(metadata.mediaTime));
+    // Going back decodes the first pictures again, so the count begins here.
+    decodedBefore = video.getVideoPlaybackQuality().totalVideoFrames;
     if (seeks.length > 0) await seek(video, 0, timeoutMs, errors);
     video.playbackRate = playbackRate;
     const ended = waitForEnd(video, timeoutMs);
@@ -99,7 +102,7 @@ async function playFile({ url, seekTo, playbackRate, timeoutMs, play }) {
     ended: video.ended,
     videoWidth: video.videoWidth,
     videoHeight: video.videoHeight,
-    decodedFrames: quality.totalVideoFrames,
+    decodedFrames: quality.totalVideoFrames - decodedBefore,
     droppedFrames: quality.droppedVideoFrames,
     buffered: ranges(video.buffered),
   };
