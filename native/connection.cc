@@ -20,6 +20,12 @@ namespace {
 constexpr uint64_t kJobBytes = 128 << 20;   // per job, while no other waits for a thread: few hops
 constexpr uint64_t kJobShare = 16 << 20;    // per job, when another waits
 constexpr uint64_t kLoopBytes = 512 << 10;  // per wake-up on the loop: bounds how long it is held up
+constexpr SendLimits kOnLoop = {.budget = kLoopBytes,
+                                .share = kLoopBytes,
+                                .on_loop = true,
+                                .stop = nullptr,
+                                .line = nullptr,
+                                .progress = nullptr};
 
 int SocketError(int fd) {
   int error = 0;
@@ -149,13 +155,7 @@ size_t Connection::SendNow(const uint8_t* data, size_t length) {
   std::deque<Piece> pieces(1);
   pieces.front().data = data;
   pieces.front().length = length;
-  const SendResult result = SendPieces(fd_, pieces,
-                                       {.budget = kLoopBytes,
-                                        .share = kLoopBytes,
-                                        .on_loop = true,
-                                        .stop = nullptr,
-                                        .line = nullptr,
-                                        .progress = nullptr});
+  const SendResult result = SendPieces(fd_, pieces, kOnLoop);
   sent_ += result.sent;
   full_ = result.outcome == Outcome::kFull;
   if (result.outcome == Outcome::kFailed) Fail(result.error);
@@ -238,13 +238,7 @@ uint64_t Connection::NextDevice() const {
 }
 
 Outcome Connection::SendOnLoop() {
-  const SendResult result = SendPieces(fd_, queue_,
-                                       {.budget = kLoopBytes,
-                                        .share = kLoopBytes,
-                                        .on_loop = true,
-                                        .stop = nullptr,
-                                        .line = nullptr,
-                                        .progress = nullptr});
+  const SendResult result = SendPieces(fd_, queue_, kOnLoop);
   PopSent(result.sent);
   full_ = result.outcome == Outcome::kFull;
   if (result.outcome == Outcome::kFailed) Fail(result.error);

@@ -9,14 +9,7 @@ import { randomBytes } from 'node:crypto';
 import { FootageError } from '../errors.ts';
 import { TrackClock } from '../format/clock.ts';
 import { RecordFlag, RecordType, writeDelimiter, DELIMITER_BYTES } from '../format/delimiter.ts';
-import {
-  type Anchor,
-  encodeAnchor,
-  encodeGroupTable,
-  type Head,
-  MAX_TRACKS,
-  type TrackEnd,
-} from '../format/records.ts';
+import { type Anchor, encodeAnchor, encodeGroupTable, type Head, type TrackEnd } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Frame, Track } from '../media.ts';
 import type { Native } from '../native-types.ts';
@@ -117,10 +110,8 @@ export class Recorder {
   /** Where the run's latest frame of any track ends, seconds. */
   #latestS: number | undefined;
 
+  /** `tracks` and `options` have been checked (options.ts). */
   constructor(tracks: readonly Track[], deps: RecorderDeps, options: RecorderOptions) {
-    if (tracks.length === 0 || tracks.length > MAX_TRACKS) {
-      throw new FootageError('E_TRACK', `A recording has 1 to ${MAX_TRACKS} tracks, not ${tracks.length}.`);
-    }
     this.#deps = deps;
     this.#options = { ...DEFAULTS, ...options };
     this.#states = tracks.map((track, index) => new TrackState(track, index));

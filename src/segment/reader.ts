@@ -116,7 +116,6 @@ interface BatchOptions {
   readonly resync: boolean;
   readonly limit: number;
   readonly to?: number;
-  readonly cancel?: Int32Array;
 }
 
 async function scanBatch(
@@ -136,7 +135,6 @@ export interface ScanOptions {
   readonly resync: boolean;
   /** End of the scan; default the file's end now. */
   readonly to?: number;
-  readonly cancel?: Int32Array;
 }
 
 export interface ScanReport {

@@ -46,7 +46,7 @@ export async function sealSegment(file: FileHandle, contents: SegmentContents, o
 }
 
 /** `moov` and trailer of a segment; a pure function of its contents. */
-export function sealedTail(
+function sealedTail(
   contents: SegmentContents,
   { dataEnd, recovered, repairGeneration, native }: Omit<SealOptions, 'flush'>,
 ): { moov: Uint8Array; trailer: Trailer } {
