@@ -4,9 +4,9 @@ export default defineConfig({
   test: {
     pool: 'forks',
     include: ['test/**/*.test.ts'],
-    // Real media, real clients and real time: the slow ones say so themselves.
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Real media, real clients and real time, on machines that have other work: a limit is for what hangs.
+    testTimeout: 180_000,
+    hookTimeout: 300_000,
     maxWorkers: 2,
     coverage: { include: ['src/**/*.ts'], reporter: ['text', 'html'] },
   },

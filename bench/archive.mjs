@@ -41,9 +41,9 @@ export function exportPath({ startUtcMs, endUtcMs }) {
   return `/api/cameras/${CAMERA}/export.mp4?start=${startUtcMs / 1000}&end=${endUtcMs / 1000}`;
 }
 
-/** Paths of the archive's segments, oldest first. */
-export function segmentFiles(archive) {
-  return readdirSync(join(archive, CAMERA), { recursive: true, withFileTypes: true })
+/** Paths of the segments of a camera, oldest first. */
+export function segmentFiles(archive, camera = CAMERA) {
+  return readdirSync(join(archive, camera), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.mp4'))
     .map((entry) => join(entry.parentPath, entry.name))
     .toSorted();

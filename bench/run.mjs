@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { provenance, writeSection } from './support.mjs';
 
-const BENCHMARKS = ['export-cpu', 'scan', 'crc32c'];
+const BENCHMARKS = ['export-cpu', 'plan', 'scan', 'crc32c'];
 
 function readArguments() {
   const options = {

@@ -9,11 +9,17 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 
 export const ROOT = join(import.meta.dirname, '..');
 export const CLI = join(ROOT, 'bin', 'footage.cjs');
 const execute = promisify(execFile);
+
+/** A module of the built product. */
+export function built(path) {
+  return import(pathToFileURL(join(ROOT, 'dist', path)).href);
+}
 
 /** Runs a program to its end; resolves with its stdout, rejects with its stderr. */
 export async function run(command, args, options = {}) {

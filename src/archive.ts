@@ -25,9 +25,9 @@ import { SegmentCache } from './segment/cache.ts';
 import { GroupFlusher } from './segment/flusher.ts';
 import { checkCameraName } from './segment/layout.ts';
 import { type SegmentReport, verifySegment } from './segment/verify.ts';
-import type { GapPolicy } from './session/plan.ts';
 import { Planner } from './session/planner.ts';
 import type { RateOptions } from './session/rate.ts';
+import { type AnswerOptions, answerPolicy } from './session/request.ts';
 import { Session } from './session/session.ts';
 import { parseSpan, parseTime, type Time } from './time.ts';
 
@@ -57,14 +57,12 @@ export interface RecordOptions extends RecorderOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface SessionRequest {
+export interface SessionRequest extends AnswerOptions {
   readonly camera: string;
   readonly start: Time;
   readonly end?: Time;
   /** Seconds, instead of `end`. */
   readonly duration?: number | string;
-  /** What to do where footage is missing. Default `collapse`. */
-  readonly gaps?: GapPolicy;
 }
 
 export interface ImportOptions {
@@ -102,7 +100,10 @@ const ARCHIVE_KEYS: KeysOf<ArchiveOptions> = {
   now: true,
 };
 const RECORD_KEYS: KeysOf<RecordOptions> = { tracks: true, frames: true, signal: true, ...RECORDER_KEYS };
-const SESSION_KEYS: KeysOf<SessionRequest> = { camera: true, start: true, end: true, duration: true, gaps: true };
+const SESSION_KEYS: KeysOf<SessionRequest> = {
+  ...{ camera: true, start: true, end: true, duration: true, gaps: true, changes: true },
+  ...{ part: true, begin: true, tracks: true, keyframes: true, speed: true },
+};
 const IMPORT_KEYS: KeysOf<ImportOptions> = {
   start: true,
   overlap: true,
@@ -326,10 +327,9 @@ export class Archive {
 
   async #session(request: SessionRequest): Promise<Session> {
     checkKeys(request, SESSION_KEYS, 'session');
-    const { camera, gaps = 'collapse' } = request;
+    const { camera, start: _start, end: _end, duration: _duration, ...options } = request;
     await this.#checkKnown(camera);
-    const span = parseSpan(request);
-    const plan = await this.#planner.plan({ camera, gaps, ...span });
+    const plan = await this.#planner.plan({ camera, ...parseSpan(request), ...answerPolicy(options) });
     return new Session(plan, {
       native: this.#native,
       rate: this.#sessionRate,

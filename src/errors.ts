@@ -38,6 +38,7 @@ export const ERROR_CODES = {
   E_NOT_FOUND: { http: 404, exit: 1 },
   E_OUTPUT: { http: 500, exit: 1 },
   E_OVERLAP: { http: 409, exit: 1 },
+  E_PRECONDITION: { http: 412, exit: 1 },
   E_QUERY: { http: 400, exit: 2 },
   E_RANGE_EMPTY: { http: 404, exit: 1 },
   E_RANGE_ORDER: { http: 400, exit: 2 },

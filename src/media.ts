@@ -7,14 +7,18 @@ export type TrackKind = 'video' | 'audio';
 /** One elementary stream of a camera. It never changes within a segment. */
 export interface Track {
   readonly kind: TrackKind;
-  /** RFC 6381 codec string, e.g. `avc1.640028`, `hvc1.1.6.L93.B0`, `mp4a.40.2`. */
+  /**
+   * RFC 6381 codec string, e.g. `avc1.640028`, `hvc1.1.6.L93.B0`, `av01.0.04M.08`, `mp4a.40.2`, `opus`; for G.711 the
+   * type of its sample entry, `alaw` or `ulaw`.
+   */
   readonly codec: string;
   /** Ticks per second of `dts`, `compositionOffset` and `durationTicks`. */
   readonly timescale: number;
   /**
    * Body of the codec configuration box, without its box header: AVCDecoderConfigurationRecord (`avcC`,
-   * ISO/IEC 14496-15 5.3.3.1), HEVCDecoderConfigurationRecord (`hvcC`, 8.3.3.1), for AAC the whole body of `esds`
-   * (version and flags, then the ES_Descriptor, ISO/IEC 14496-14 5.6).
+   * ISO/IEC 14496-15 5.3.3.1), HEVCDecoderConfigurationRecord (`hvcC`, 8.3.3.1), AV1CodecConfigurationRecord (`av1C`),
+   * for AAC the whole body of `esds` (version and flags, then the ES_Descriptor, ISO/IEC 14496-14 5.6), for Opus the
+   * body of `dOps`, for G.711 nothing (0 bytes).
    */
   readonly config: Uint8Array;
   /** Video only: size of the coded picture in pixels. */
@@ -29,7 +33,7 @@ export interface Track {
 export interface Frame {
   /** Index into the tracks of the recording. */
   readonly track: number;
-  /** The sample as MP4 stores it (NAL units with length prefixes; raw AAC frames without ADTS). */
+  /** The sample as MP4 stores it (NAL units with length prefixes; raw AAC frames without ADTS; Opus packets; G.711: any number of bytes). */
   readonly data: Uint8Array;
   /**
    * Decode time in ticks of the track's timescale; signed, a safe integer; all tracks count from one instant. What ends

@@ -2,7 +2,11 @@
  * What exists: cameras, segments, leases. The catalog is a cache: the files are the truth, and deleting it loses nothing
  * (design, "the catalog is a cache"). It stands behind this interface; SQLite is the one implementation.
  */
-import type { TrackSummary } from '../format/trailer.ts';
+import type { HeadTrack } from '../format/records.ts';
+import type { Trailer, TrackSummary } from '../format/trailer.ts';
+
+/** A track of a sealed segment. */
+export type RowTrack = TrackSummary & HeadTrack;
 
 export interface SegmentRow {
   /** UUID, 32 hex digits. */
@@ -19,8 +23,13 @@ export interface SegmentRow {
   readonly endUtcMs: number | undefined;
   readonly repairGeneration: number;
   readonly recovered: boolean;
-  /** Counters per track; empty while the segment is open. */
-  readonly tracks: readonly TrackSummary[];
+  /** A track has a break, or samples come behind a hole; false while the segment is open. */
+  readonly discontinuous: boolean;
+  /** Where all samples lie in the file, and where the `moov` does; undefined while the segment is open. */
+  readonly payload: Trailer['payload'] | undefined;
+  readonly moov: { readonly offset: number; readonly length: number } | undefined;
+  /** Kind, timescale and counters per track; empty while the segment is open. */
+  readonly tracks: readonly RowTrack[];
 }
 
 /** What a listing needs of a segment. */

@@ -12,7 +12,7 @@ import { openIfThere } from '../segment/disk.ts';
 import { indexPathOf, isCameraName, segmentIdOf } from '../segment/layout.ts';
 import { hasSealedPrefix, OpenSegmentReader, readTrailer } from '../segment/reader.ts';
 import { extentOf } from '../segment/summary.ts';
-import type { Catalog, SegmentRow } from './catalog.ts';
+import type { Catalog, RowTrack, SegmentRow } from './catalog.ts';
 
 /** Files that look like segments but cannot be read as such: reported, not touched here. */
 export interface Unreadable {
@@ -108,8 +108,19 @@ export function sealedRow(camera: string, path: string, trailer: Trailer): Segme
     endUtcMs: trailer.endUtcMs,
     repairGeneration: trailer.repairGeneration,
     recovered: trailer.recovered,
-    tracks: trailer.tracks,
+    discontinuous: trailer.discontinuous,
+    payload: trailer.payload,
+    moov: { offset: trailer.moov.offset, length: trailer.moov.length },
+    tracks: rowTracks(trailer),
   };
+}
+
+/** A valid trailer has as many tracks as its head. */
+function rowTracks({ head, tracks }: Trailer): RowTrack[] {
+  return tracks.flatMap((track, i) => {
+    const own = head.tracks[i];
+    return own === undefined ? [] : [{ ...track, kind: own.kind, timescale: own.timescale }];
+  });
 }
 
 export function openRow(camera: string, path: string, head: Head, startUtcMs: number): SegmentRow {
@@ -124,6 +135,9 @@ export function openRow(camera: string, path: string, head: Head, startUtcMs: nu
     endUtcMs: undefined,
     repairGeneration: 0,
     recovered: false,
+    discontinuous: false,
+    payload: undefined,
+    moov: undefined,
     tracks: [],
   };
 }

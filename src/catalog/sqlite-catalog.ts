@@ -4,11 +4,10 @@
  */
 import { rename } from 'node:fs/promises';
 import { ioError, systemCode } from '../errors.ts';
-import type { TrackSummary } from '../format/trailer.ts';
-import type { Catalog, SegmentRow, SegmentSpan } from './catalog.ts';
+import type { Catalog, RowTrack, SegmentRow, SegmentSpan } from './catalog.ts';
 import { type Database, openDatabase, type Statement } from './sqlite.ts';
 
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 const BUSY_TIMEOUT_MS = 5000;
 
 const SCHEMA = `
@@ -23,6 +22,9 @@ const SCHEMA = `
     end_utc_ms REAL,
     generation INTEGER NOT NULL,
     recovered INTEGER NOT NULL,
+    discontinuous INTEGER NOT NULL,
+    payload TEXT,
+    moov TEXT,
     tracks TEXT NOT NULL
   ) WITHOUT ROWID;
   CREATE INDEX segments_by_time ON segments (camera, start_utc_ms);
@@ -50,11 +52,12 @@ const MEETING = `FROM segments WHERE camera = ? AND start_utc_ms < ? AND (end_ut
   ORDER BY start_utc_ms, run, sequence`;
 
 const PUT = `
-  INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (id) DO UPDATE SET
     camera = excluded.camera, path = excluded.path, run = excluded.run, sequence = excluded.sequence,
     state = excluded.state, start_utc_ms = excluded.start_utc_ms, end_utc_ms = excluded.end_utc_ms,
-    generation = excluded.generation, recovered = excluded.recovered, tracks = excluded.tracks
+    generation = excluded.generation, recovered = excluded.recovered,
+    discontinuous = excluded.discontinuous, payload = excluded.payload, moov = excluded.moov, tracks = excluded.tracks
   WHERE excluded.state = 'sealed' OR segments.state = 'open' OR segments.path <> excluded.path`;
 
 interface RawRow {
@@ -68,6 +71,9 @@ interface RawRow {
   readonly end_utc_ms: number | null;
   readonly generation: number;
   readonly recovered: number;
+  readonly discontinuous: number;
+  readonly payload: string | null;
+  readonly moov: string | null;
   readonly tracks: string;
 }
 
@@ -91,7 +97,10 @@ function rowOf(value: unknown): SegmentRow {
     run: raw.run,
     sequence: raw.sequence,
     recovered: raw.recovered === 1,
-    tracks: JSON.parse(raw.tracks) as TrackSummary[],
+    discontinuous: raw.discontinuous === 1,
+    payload: raw.payload === null ? undefined : (JSON.parse(raw.payload) as SegmentRow['payload']),
+    moov: raw.moov === null ? undefined : (JSON.parse(raw.moov) as SegmentRow['moov']),
+    tracks: JSON.parse(raw.tracks) as RowTrack[],
   };
 }
 
@@ -167,6 +176,9 @@ export class SqliteCatalog implements Catalog {
       row.endUtcMs ?? null,
       row.repairGeneration,
       row.recovered ? 1 : 0,
+      row.discontinuous ? 1 : 0,
+      row.payload === undefined ? null : JSON.stringify(row.payload),
+      row.moov === undefined ? null : JSON.stringify(row.moov),
       JSON.stringify(row.tracks),
     );
   }

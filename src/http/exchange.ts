@@ -1,14 +1,54 @@
 /**
- * Request and response as the handler takes them: those of `node:http`, or of `node:http2` in their compatible form.
+ * One request and its answer as the handler takes them: those of `node:http`, or of `node:http2` in their compatible
+ * form; and what is asked of an archive to answer it.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import type { CameraInfo, Timeline } from '../catalog/timeline.ts';
+import type { Session } from '../session/session.ts';
+import type { ExportOptions } from './export-query.ts';
 
 export type Request = IncomingMessage | Http2ServerRequest;
 export type Response = ServerResponse | Http2ServerResponse;
+
+/** What the handler asks of an archive. */
+export interface ArchiveFace {
+  cameras(): Promise<CameraInfo[]>;
+  timeline(camera: string, span?: { readonly startUtcMs: number; readonly endUtcMs: number }): Promise<Timeline>;
+  session(request: { readonly camera: string } & ExportOptions): Promise<Session>;
+}
+
+export interface Exchange {
+  readonly req: Request;
+  readonly res: Response;
+  readonly query: URLSearchParams;
+  readonly archive: ArchiveFace;
+}
+
+/** The value of a field of the request; several lines of it are one list (RFC 9110 5.3). */
+export function fieldOf(req: Request, name: string): string | undefined {
+  const value = req.headers[name];
+  return Array.isArray(value) ? value.join(', ') : value;
+}
+
+/** As `fieldOf`, of a field that is no list: one that was sent more than once has no value. Node keeps the first. */
+export function singleFieldOf(req: Request, name: string): string | undefined {
+  const lines = req.rawHeaders.filter((text, i) => i % 2 === 0 && text.toLowerCase() === name);
+  return lines.length > 1 ? undefined : fieldOf(req, name);
+}
 
 /** Ends an answer whose headers are set, without its body where HEAD was asked (RFC 9110 9.3.2). */
 export function endWith(req: Request, res: Response, body: Uint8Array): void {
   if (req.method === 'HEAD') res.end();
   else res.end(body);
+}
+
+export function sendJson(req: Request, res: Response, status: number, value: unknown): void {
+  const body = Buffer.from(`${JSON.stringify(value)}\n`);
+  res.writeHead(status, {
+    'Content-Type': 'application/json; charset=utf-8',
+    'Content-Length': body.byteLength,
+    'Cache-Control': 'no-store',
+  });
+  endWith(req, res, body);
 }

@@ -2,27 +2,11 @@
  * The drop-in handler for `node:http`, Express and everything that calls `(req, res, next?)`: addresses, queries and
  * answers. It knows nothing of recorders or segments: it asks the archive.
  */
-import type { CameraInfo, Timeline } from '../catalog/timeline.ts';
 import { FootageError } from '../errors.ts';
-import type { GapPolicy } from '../session/plan.ts';
-import type { Session } from '../session/session.ts';
 import { parseSpan } from '../time.ts';
-import { endWith, type Request, type Response } from './exchange.ts';
+import { type ArchiveFace, type Exchange, type Request, type Response, sendJson } from './exchange.ts';
+import { sendExport, sendManifest } from './export.ts';
 import { isPageFile, sendPageFile } from './page.ts';
-import { matchesNone, parseRange, rangeApplies } from './range.ts';
-
-/** What the handler asks of an archive. */
-export interface ArchiveFace {
-  cameras(): Promise<CameraInfo[]>;
-  timeline(camera: string, span?: { readonly startUtcMs: number; readonly endUtcMs: number }): Promise<Timeline>;
-  session(request: {
-    readonly camera: string;
-    readonly start: string;
-    readonly end?: string;
-    readonly duration?: string;
-    readonly gaps?: GapPolicy;
-  }): Promise<Session>;
-}
 
 export interface HandlerOptions {
   /** Also serve the web page at `/`. Default false. */
@@ -32,13 +16,6 @@ export interface HandlerOptions {
 }
 
 export type Handler = (req: Request, res: Response, next?: (error?: unknown) => void) => void;
-
-interface Exchange {
-  readonly req: Request;
-  readonly res: Response;
-  readonly query: URLSearchParams;
-  readonly archive: ArchiveFace;
-}
 
 /** A route: its pattern, and what answers; the captured name is the camera's. */
 interface Route {
@@ -51,11 +28,8 @@ const ROUTES: readonly Route[] = [
   { pattern: /^\/api\/cameras$/, answer: sendCameras },
   { pattern: /^\/api\/cameras\/([^/]+)\/timeline$/, answer: sendTimeline },
   { pattern: /^\/api\/cameras\/([^/]+)\/export\.mp4$/, answer: (exchange, camera) => sendExport(exchange, camera) },
-  {
-    // The address of the 2013 system.
-    pattern: /^\/mod_nvr\/file$/,
-    answer: (exchange) => sendExport(exchange, exchange.query.get('stream') ?? ''),
-  },
+  { pattern: /^\/api\/cameras\/([^/]+)\/export\.json$/, answer: sendManifest },
+  { pattern: /^\/mod_nvr\/file$/, answer: sendExportOf2013 },
 ];
 
 export function createHandler(archive: ArchiveFace, options: HandlerOptions): Handler {
@@ -106,16 +80,6 @@ function decodeName(name: string): string {
   }
 }
 
-function sendJson(req: Request, res: Response, status: number, value: unknown): void {
-  const body = Buffer.from(`${JSON.stringify(value)}\n`);
-  res.writeHead(status, {
-    'Content-Type': 'application/json; charset=utf-8',
-    'Content-Length': body.byteLength,
-    'Cache-Control': 'no-store',
-  });
-  endWith(req, res, body);
-}
-
 async function sendCameras({ req, res, archive }: Exchange): Promise<void> {
   const cameras = await archive.cameras();
   const list = cameras.map(({ name, startUtcMs, endUtcMs, recording }) => ({ name, startUtcMs, endUtcMs, recording }));
@@ -132,62 +96,10 @@ function rangeOf(query: URLSearchParams): { start?: string; end?: string; durati
   return Object.fromEntries(keys.flatMap((key) => (query.has(key) ? [[key, query.get(key) ?? '']] : [])));
 }
 
-const GAP_POLICIES: readonly string[] = ['collapse', 'error'] satisfies GapPolicy[];
-
-function gapPolicyOf(query: URLSearchParams): GapPolicy {
-  const gaps = query.get('gaps') ?? 'collapse';
-  if (GAP_POLICIES.includes(gaps)) return gaps as GapPolicy;
-  throw new FootageError('E_QUERY', `"gaps" is ${GAP_POLICIES.join(' or ')}, not "${gaps.slice(0, 40)}".`);
-}
-
-async function sendExport({ req, res, query, archive }: Exchange, camera: string): Promise<void> {
-  const { start, ...until } = rangeOf(query);
-  if (start === undefined)
-    throw new FootageError('E_QUERY', 'A range needs a start, and an end or a duration, not both.');
-  const session = await archive.session({ camera, start, ...until, gaps: gapPolicyOf(query) });
-  setEntityHeaders(res, session, fileName(camera, session), query.has('download'));
-  if (matchesNone(req.headers['if-none-match'], session.etag)) {
-    res.writeHead(304);
-    res.end();
-    return;
-  }
-  // A range is defined for GET alone (RFC 9110 14.2).
-  const ranged = req.method === 'GET' && rangeApplies(req.headers['if-range'], session.etag);
-  await sendBody(req, res, session, ranged ? req.headers.range : undefined);
-}
-
-async function sendBody(req: Request, res: Response, session: Session, rangeField: string | undefined): Promise<void> {
-  const { length } = session;
-  const result = parseRange(rangeField, length);
-  if (result.kind === 'unsatisfiable') {
-    for (const name of ['ETag', 'Last-Modified', 'Content-Disposition']) res.removeHeader(name);
-    res.setHeader('Content-Range', `bytes */${length}`);
-    throw new FootageError('E_RANGE_UNSATISFIABLE', `The answer has ${length} bytes: ask for a byte range inside it.`);
-  }
-  const range = result.kind === 'part' ? { start: result.start, end: result.end } : { start: 0, end: length };
-  if (result.kind === 'part') res.setHeader('Content-Range', `bytes ${range.start}-${range.end - 1}/${length}`);
-  res.setHeader('Content-Length', range.end - range.start);
-  res.writeHead(result.kind === 'part' ? 206 : 200);
-  if (req.method !== 'HEAD' && range.end > range.start) await session.send(res, { range });
-  res.end();
-}
-
-function setEntityHeaders(res: Response, session: Session, name: string, download: boolean): void {
-  res.setHeader('Content-Type', session.contentType);
-  res.setHeader('Accept-Ranges', 'bytes');
-  res.setHeader('ETag', session.etag);
-  res.setHeader('Cache-Control', 'no-cache');
-  res.setHeader('Content-Disposition', `${download ? 'attachment' : 'inline'}; filename="${name}"`);
-  if (session.lastModifiedUtcMs <= Date.now()) {
-    res.setHeader('Last-Modified', new Date(session.lastModifiedUtcMs).toUTCString());
-  }
-}
-
-/** `door_2026-01-31T12-00-00Z_90s.mp4`: camera, start and length of what was asked. */
-function fileName(camera: string, { manifest }: Session): string {
-  const { startUtcMs, endUtcMs } = manifest.asked;
-  const start = new Date(startUtcMs).toISOString().replace(/\.\d+/, '').replaceAll(':', '-');
-  return `${camera}_${start}_${Math.round((endUtcMs - startUtcMs) / 1000)}s.mp4`;
+/** The address of the 2013 system. */
+function sendExportOf2013(exchange: Exchange): Promise<void> {
+  const camera = exchange.query.get('stream') ?? '';
+  return sendExport(exchange, camera, `../api/cameras/${encodeURIComponent(camera)}/`);
 }
 
 function fail(error: unknown, req: Request, res: Response, { onError }: HandlerOptions): void {

@@ -1,41 +1,59 @@
 /**
- * Range, If-Range and If-None-Match of one request (RFC 9110 sections 13 and 14), as pure functions.
+ * The Range field (RFC 9110 section 14), as pure functions.
  */
+import type { ByteRange } from '../session/virtual-file.ts';
+
+/** Parts of one answer. Who asks for more gets the whole: so many small parts are a mistake or an attack (14.2). */
+export const MAX_PARTS = 64;
 
 export type RangeResult =
   | { readonly kind: 'whole' }
-  | { readonly kind: 'part'; readonly start: number; readonly end: number }
+  /** At least one range; none is empty, none touches another. */
+  | { readonly kind: 'parts'; readonly ranges: readonly ByteRange[] }
   | { readonly kind: 'unsatisfiable' };
 
 const WHOLE: RangeResult = { kind: 'whole' };
-const SINGLE_RANGE = /^bytes=\s*(\d*)-(\d*)\s*$/i;
 
 /**
- * The bytes [start, end) that a Range field asks for in an answer of `length` bytes. What is not one byte range is
- * ignored, as RFC 9110 14.2 allows.
+ * What a Range field asks for in an answer of `length` bytes. Ranges that overlap or touch become one, in the place of
+ * the first of them; what lies behind the end is left out (15.3.7.2). A field that is not valid is ignored (14.2).
  */
 export function parseRange(field: string | undefined, length: number): RangeResult {
-  const match = SINGLE_RANGE.exec(field ?? '');
-  const [, first = '', last = ''] = match ?? [];
-  if (match === null || (first === '' && last === '')) return WHOLE;
+  const set = /^bytes=(.*)$/i.exec(field?.trim() ?? '')?.[1] ?? '';
+  const specs = set.split(',').map((spec) => spec.trim());
+  const asked = specs.filter((spec) => spec !== '').map((spec) => rangeOf(spec, length));
+  if (asked.length === 0 || asked.includes('invalid')) return WHOLE;
+  const ranges = coalesced(asked.filter((range) => typeof range === 'object'));
+  if (ranges.length === 0) return { kind: 'unsatisfiable' };
+  return ranges.length > MAX_PARTS ? WHOLE : { kind: 'parts', ranges };
+}
+
+/** `first-last`, `first-` or `-length` (14.1.1). */
+function rangeOf(spec: string, length: number): ByteRange | 'invalid' | 'unsatisfiable' {
+  const [, first = '', last = ''] = /^([0-9]*)-([0-9]*)$/.exec(spec) ?? [];
+  if (first === '' && last === '') return 'invalid';
   if (first === '') {
     const count = Math.min(Number(last), length);
-    return count === 0 ? { kind: 'unsatisfiable' } : { kind: 'part', start: length - count, end: length };
+    return count === 0 ? 'unsatisfiable' : { start: length - count, end: length };
   }
+  // Exact, however many digits there are.
+  if (last !== '' && BigInt(last) < BigInt(first)) return 'invalid';
   const start = Number(first);
-  const end = last === '' ? length : Math.min(Number(last) + 1, length);
-  if (last !== '' && Number(last) < start) return WHOLE;
-  return start >= length ? { kind: 'unsatisfiable' } : { kind: 'part', start, end };
+  if (start >= length) return 'unsatisfiable';
+  return { start, end: last === '' ? length : Math.min(Number(last) + 1, length) };
 }
 
-/** Whether If-None-Match names the entity tag; weak comparison (RFC 9110 13.1.2). */
-export function matchesNone(field: string | undefined, etag: string): boolean {
-  if (field === undefined) return false;
-  if (field.trim() === '*') return true;
-  return field.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag);
-}
-
-/** Whether the range still applies: If-Range holds the strong entity tag (RFC 9110 13.1.5); dates never do. */
-export function rangeApplies(ifRange: string | string[] | undefined, etag: string): boolean {
-  return ifRange === undefined || String(ifRange).trim() === etag;
+/** The same bytes in ranges that neither overlap nor touch; each stands where the first it is made of stood. */
+function coalesced(ranges: readonly ByteRange[]): ByteRange[] {
+  const merged: { start: number; end: number; place: number }[] = [];
+  const placed = ranges.map((range, place) => ({ ...range, place }));
+  for (const range of placed.toSorted((a, b) => a.start - b.start)) {
+    const before = merged.at(-1);
+    if (before === undefined || range.start > before.end) merged.push(range);
+    else {
+      before.end = Math.max(before.end, range.end);
+      before.place = Math.min(before.place, range.place);
+    }
+  }
+  return merged.toSorted((a, b) => a.place - b.place).map(({ start, end }) => ({ start, end }));
 }

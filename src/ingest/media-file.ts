@@ -14,14 +14,17 @@ import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { FootageError, ioError, systemCode } from '../errors.ts';
 import type { Frame, Track } from '../media.ts';
-import { locateMovie, readMovie } from '../mp4/reader.ts';
 import type { Movie, MovieTrack } from '../mp4/reader.ts';
 import type { SampleTable } from '../mp4/tables.ts';
+import { readMovieFile } from '../mp4/top-level.ts';
 
 export interface MediaFile {
   /** Video and audio tracks that have samples; `Frame.track` is an index into it. */
   readonly tracks: readonly Track[];
-  /** What else the file holds and what is left out, one readable line per track. */
+  /**
+   * What else the file holds and what is left out, one readable line per track; and what a fragmented file that is cut
+   * off (a recording that lost its end) should have held: it is read as far as it is whole.
+   */
   readonly skipped: readonly string[];
   /** From the first presented instant to the last, in milliseconds. */
   readonly durationMs: number;
@@ -58,8 +61,7 @@ export async function openMediaFile(path: string): Promise<MediaFile> {
   try {
     const { size } = await handle.stat();
     const read = (offset: number, length: number): Promise<Uint8Array> => readRange(handle, path, offset, length);
-    const { moov } = await locateMovie(read, size);
-    return new OpenMediaFile(path, handle, readMovie(moov, size));
+    return new OpenMediaFile(path, handle, await readMovieFile(read, size));
   } catch (error) {
     await handle.close();
     throw error instanceof FootageError

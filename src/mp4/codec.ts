@@ -1,10 +1,12 @@
 /**
- * What decoder configuration records say: RFC 6381 codec strings, and for AAC sample rate and channels.
+ * What decoder configuration records say: RFC 6381 codec strings, and for sound sample rate and channels (AV1 has a
+ * file of its own, av1.ts).
  *
  * It decodes no media and looks into no SPS: the records carry what is needed. Pure functions; bytes that
  * contradict the format are FootageError E_INPUT_FORMAT, what is well-formed but not handled E_INPUT_UNSUPPORTED.
  */
 import { FootageError } from '../errors.ts';
+import { BitCursor } from './bits.ts';
 import { Cursor, damaged } from './box.ts';
 
 /** What `esds` says about a sound track. */
@@ -49,6 +51,50 @@ function reverseBits32(n: number): number {
   let reversed = 0;
   for (let bit = 0; bit < 32; bit++) reversed = reversed * 2 + ((n >>> bit) & 1);
   return reversed;
+}
+
+/** What `dOps` says about an Opus track (Encapsulation of Opus in ISO Base Media File Format, 4.3.2). */
+export interface OpusInfo {
+  readonly codec: 'opus';
+  /** Opus always decodes at 48 kHz; what was encoded may have had another rate. */
+  readonly sampleRate: 48_000;
+  readonly channels: number;
+  /** Opus streams in each packet, and how many of them (the first ones) are stereo. */
+  readonly streams: number;
+  readonly coupledStreams: number;
+}
+
+/** Reads the body of `dOps`. */
+export function parseDops(dOps: Uint8Array): OpusInfo {
+  const record = new Cursor(dOps, 'dOps');
+  const version = record.u8();
+  if (version !== 0) throw damaged(`'dOps' has version ${version}, not 0`);
+  const channels = record.u8();
+  record.skip(8); // PreSkip, InputSampleRate, OutputGain
+  const family = record.u8();
+  if (channels === 0 || (family === 0 && channels > 2)) throw damaged(`'dOps' has ${channels} channels`);
+  if (family === 0) {
+    return { codec: 'opus', sampleRate: 48_000, channels, streams: 1, coupledStreams: channels - 1 };
+  }
+  const streams = record.u8();
+  const coupledStreams = record.u8();
+  record.skip(channels); // ChannelMapping
+  if (streams === 0 || coupledStreams > streams) throw damaged(`'dOps' has ${coupledStreams} of ${streams} streams`);
+  return { codec: 'opus', sampleRate: 48_000, channels, streams, coupledStreams };
+}
+
+/**
+ * Decoded sound a decoder needs before an instant to be right at it, seconds (with AAC: a frame, so any time short of
+ * that). Opus: the binding's 4.3.6; G.711 keeps no state.
+ */
+export function preRollSeconds(codec: string): number {
+  if (isG711(codec)) return 0;
+  return codec === 'opus' ? 0.08 : 0.001;
+}
+
+/** A-law or µ-law: a byte is one decoded sample of one channel, so a frame is as long as it has bytes. */
+export function isG711(codec: string): boolean {
+  return codec === 'alaw' || codec === 'ulaw';
 }
 
 /** Tags of descriptors (ISO/IEC 14496-1 7.2.2.1). */
@@ -127,7 +173,7 @@ function notAac(objectType: number): FootageError {
 
 /** How to get a file that is accepted; ends every message about a codec. */
 export const CONVERT_HINT =
-  'H.264, H.265 and AAC are accepted; convert with: ffmpeg -i INPUT -c:v libx264 -c:a aac OUTPUT.mp4';
+  'H.264, H.265, AV1, AAC, Opus and G.711 are accepted; convert with: ffmpeg -i INPUT -c:v libx264 -c:a aac OUTPUT.mp4';
 
 /** samplingFrequencyIndex (ISO/IEC 14496-3 table 1.18); 15 = 24 explicit bits. */
 const SAMPLE_RATES = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350] as const;
@@ -148,7 +194,7 @@ export function parseAudioSpecificConfig(bytes: Uint8Array): {
   readonly sampleRate: number;
   readonly channels: number;
 } {
-  const bits = new BitCursor(bytes);
+  const bits = new BitCursor(bytes, 'AudioSpecificConfig');
   const objectType = audioObjectType(bits);
   const coreRate = samplingFrequency(bits);
   const channels = CHANNELS[bits.read(4)];
@@ -168,24 +214,4 @@ function samplingFrequency(bits: BitCursor): number {
   const rate = index === 15 ? bits.read(24) : SAMPLE_RATES[index];
   if (rate === undefined || rate === 0) throw damaged('AudioSpecificConfig has no valid sample rate');
   return rate;
-}
-
-/** Bits, most significant first. */
-class BitCursor {
-  readonly #bytes: Uint8Array;
-  #bit = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  /** The next `count` (at most 24) bits as an unsigned number. */
-  read(count: number): number {
-    if (this.#bit + count > this.#bytes.length * 8) throw damaged('AudioSpecificConfig is too short');
-    let value = 0;
-    for (let i = 0; i < count; i++, this.#bit++) {
-      value = value * 2 + (((this.#bytes[this.#bit >> 3] ?? 0) >> (7 - (this.#bit & 7))) & 1);
-    }
-    return value;
-  }
 }

@@ -1,8 +1,9 @@
 /**
- * Reads the movie of an MP4 or QuickTime file (ISO/IEC 14496-12): finds `moov`, and turns it into one sample table
- * per video and audio track. It reads foreign files and our own sealed segments alike.
+ * Reads the movie of an MP4 or QuickTime file (ISO/IEC 14496-12): turns `moov`, and the fragments that may follow it,
+ * into one sample table per video and audio track. It reads foreign files and our own sealed segments alike.
  *
- * It does not read media bytes, does not apply edit lists (it returns them), and does not read fragments.
+ * It does not read media bytes, does not find the boxes in a file (that is `top-level.ts`), and does not apply edit
+ * lists (it returns them).
  *
  * Invariants: whatever the bytes are, it ends with a result or a FootageError; a count found in the file is checked
  * against the bytes behind it before anything of that size is allocated (constant sample sizes: against the size of
@@ -10,8 +11,10 @@
  */
 import { FootageError } from '../errors.ts';
 import type { Track, TrackKind } from '../media.ts';
-import type { BoxHeader } from './box.ts';
-import { Cursor, boxes, childBodies, damaged, parseBoxHeader, printableFourcc, viewOf } from './box.ts';
+import { Cursor, boxes, childBodies, damaged, fourccAt, printableFourcc, viewOf } from './box.ts';
+import { FragmentedTrack, changedDescription, readFragment, readTrackExtends } from './fragments.ts';
+import type { Budget, BoxPlace, SampleDefaults } from './fragments.ts';
+import { isSingleBytes, readSingleBytes } from './pcm.ts';
 import { parseStsd } from './sample-entry.ts';
 import type { SampleDescription } from './sample-entry.ts';
 import type { SampleTable } from './tables.ts';
@@ -51,125 +54,76 @@ export interface Movie {
   readonly skipped: readonly string[];
 }
 
-/** Reads up to `length` bytes at `offset`; fewer only at the end of the file. */
-export type ReadAt = (offset: number, length: number) => Promise<Uint8Array>;
-
-export interface LocatedMovie {
-  /** Body of `moov`, without its header. */
-  readonly moov: Uint8Array;
-  /** Where the box `moov` begins in the file. */
-  readonly moovOffset: number;
-}
-
-const ACCEPTED =
-  'MP4 and MOV files with H.264, H.265 and AAC are accepted; convert with: ffmpeg -i INPUT -c copy OUTPUT.mp4';
-const FRAGMENTED =
-  'The file is a fragmented MP4, which cannot be read directly; rewrite it with: ffmpeg -i INPUT -c copy OUTPUT.mp4';
-
-/** Types a file may begin with (14496-12 and QuickTime); anything else is no MP4. */
-const FIRST_TYPES = ['ftyp', 'moov', 'mdat', 'free', 'skip', 'wide', 'pnot', 'uuid', 'styp', 'sidx', 'moof', 'emsg'];
-
-/** More boxes at top level than any real progressive file has. */
-const MAX_TOP_LEVEL = 4096;
-/** A `moov` of eleven days of one camera; a larger one is refused before it is read. */
-const MAX_MOOV_BYTES = 0x4000_0000;
+/** What can be read; ends messages about files that cannot. */
+export const ACCEPTED =
+  'MP4 and MOV files with H.264, H.265, AV1, AAC, Opus and G.711 are accepted; convert with: ffmpeg -i INPUT -c copy OUTPUT.mp4';
 const MAX_TRACKS = 64;
 /** Samples of constant size need no bytes in the file's header: their number is limited for the whole movie. */
 const MAX_CONSTANT_SAMPLES = 2 ** 24;
 
-/**
- * Finds and reads `moov`, wherever it is, by walking the boxes at top level.
- *
- * Errors: no MP4 at all, E_INPUT_FORMAT; `moov` missing, or any of its neighbours cut off, E_INPUT_TRUNCATED;
- * fragments, E_INPUT_UNSUPPORTED.
- */
-export async function locateMovie(read: ReadAt, fileSize: number): Promise<LocatedMovie> {
-  let moov: { readonly at: number; readonly header: BoxHeader } | undefined;
-  let at = 0;
-  for (let count = 0; at < fileSize; count++) {
-    if (count === MAX_TOP_LEVEL) throw damaged(`more than ${MAX_TOP_LEVEL} boxes at top level`);
-    const header = await topLevelHeader(read, at, fileSize);
-    // Bytes behind the movie that are no box (padding, appended data) harm nothing.
-    if (header === undefined && moov !== undefined) break;
-    if (header === undefined) throw noBoxHere(at, fileSize);
-    if (header.type === 'moof') throw new FootageError('E_INPUT_UNSUPPORTED', FRAGMENTED);
-    if (header.type === 'moov') moov ??= { at, header };
-    at = endOfBox(header, at, fileSize);
-  }
-  if (fileSize === 0) throw new FootageError('E_INPUT_FORMAT', `The file is empty. ${ACCEPTED}`);
-  if (moov === undefined) throw cutOff(`it has no 'moov' (index), so it was never finished or lost its end`);
-  return { moov: await readMoovBody(read, moov.at, moov.header, fileSize), moovOffset: moov.at };
-}
-
-/** The header at `at`, or undefined if no box begins there. */
-async function topLevelHeader(read: ReadAt, at: number, fileSize: number): Promise<BoxHeader | undefined> {
-  const bytes = await read(at, Math.min(16, fileSize - at));
-  if (bytes.length < 8 || printableFourcc(typeOf(bytes)) !== typeOf(bytes)) return undefined;
-  if (at === 0 && !FIRST_TYPES.includes(typeOf(bytes))) return undefined;
-  const header = parseBoxHeader(bytes);
-  if (header === undefined) throw cutOff(`it ends inside the header of '${typeOf(bytes)}'`);
-  return header;
-}
-
-function typeOf(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes.subarray(4, 8));
-}
-
-function noBoxHere(at: number, fileSize: number): FootageError {
-  if (at === 0) return new FootageError('E_INPUT_FORMAT', `This is not an MP4 or MOV file. ${ACCEPTED}`);
-  if (fileSize - at < 8) return cutOff('it ends inside the header of a box');
-  return damaged(`no box begins at byte ${at}, and no 'moov' (index) comes before it`);
-}
-
-function endOfBox(header: BoxHeader, at: number, fileSize: number): number {
-  const end = header.size === 0 ? fileSize : at + header.size;
-  if (end <= fileSize) return end;
-  throw cutOff(`'${header.type}' at byte ${at} should reach to byte ${end}, the file ends at ${fileSize}`);
-}
-
-async function readMoovBody(read: ReadAt, at: number, header: BoxHeader, fileSize: number): Promise<Uint8Array> {
-  const bodyBytes = endOfBox(header, at, fileSize) - at - header.headerBytes;
-  if (bodyBytes > MAX_MOOV_BYTES) {
-    throw new FootageError('E_INPUT_UNSUPPORTED', `The index of the file has ${bodyBytes} bytes, more than 1 GiB.`);
-  }
-  const moov = await read(at + header.headerBytes, bodyBytes);
-  if (moov.length < bodyBytes) throw cutOff('it became shorter while it was read');
-  return moov;
-}
-
-function cutOff(detail: string): FootageError {
+/** An E_INPUT_TRUNCATED error: the file ends before what it promises. */
+export function cutOff(detail: string): FootageError {
   return new FootageError('E_INPUT_TRUNCATED', `The file is cut off: ${detail}. Copy it again, complete.`);
 }
 
-/** What may still be claimed by tables that need no bytes of their own. */
-interface Budget {
-  samples: number;
-  bytes: number;
-}
-
 /**
- * Reads the body of `moov`. With the size of the file given, samples that reach behind its end are E_INPUT_TRUNCATED.
+ * Reads the body of `moov` alone. With the size of the file given, samples that reach behind its end are
+ * E_INPUT_TRUNCATED.
  *
- * Errors: E_INPUT_UNSUPPORTED for a codec that is not handled (named), fragments and media in other files;
- * E_INPUT_FORMAT for contradictions.
+ * Errors: E_INPUT_UNSUPPORTED for a codec that is not handled (named) and media in other files; E_INPUT_FORMAT for
+ * contradictions.
  */
 export function readMovie(moov: Uint8Array, fileSize: number = Number.MAX_SAFE_INTEGER): Movie {
-  const children = childBodies(moov, 'moov');
-  if (children.has('cmov'))
-    throw new FootageError('E_INPUT_UNSUPPORTED', `The file has a compressed index. ${ACCEPTED}`);
-  if (children.has('mvex')) throw new FootageError('E_INPUT_UNSUPPORTED', FRAGMENTED);
-  const timescale = timescaleOf(required(children, 'mvhd', 'moov'), 'mvhd');
-  const budget: Budget = { samples: MAX_CONSTANT_SAMPLES, bytes: fileSize };
-  const tracks: MovieTrack[] = [];
-  const skipped: string[] = [];
-  for (const { type, body } of boxes(moov, 'moov')) {
-    if (type !== 'trak') continue;
-    if (tracks.length + skipped.length === MAX_TRACKS) throw tooManyTracks();
-    const result = readTrack(body, budget);
-    if (typeof result === 'string') skipped.push(result);
-    else tracks.push(checkedPositions(result, fileSize));
+  return new MovieReader(moov, fileSize).finish();
+}
+
+/** A movie that is read piece by piece: `moov`, then its fragments in order of the file. Errors as in `readMovie`. */
+export class MovieReader {
+  readonly #timescale: number;
+  readonly #fileSize: number;
+  readonly #budget: Budget;
+  readonly #tracks: MovieTrack[] = [];
+  readonly #skipped: string[] = [];
+  /** What `mvex` says, by track_ID; empty if the movie has no fragments. */
+  readonly #defaults: ReadonlyMap<number, SampleDefaults>;
+  /** By track_ID: those that are not used too, since other tracks' data may lie behind theirs. */
+  readonly #fragmented = new Map<number, FragmentedTrack>();
+
+  constructor(moov: Uint8Array, fileSize: number) {
+    const children = childBodies(moov, 'moov');
+    if (children.has('cmov'))
+      throw new FootageError('E_INPUT_UNSUPPORTED', `The file has a compressed index. ${ACCEPTED}`);
+    this.#timescale = timescaleOf(required(children, 'mvhd', 'moov'), 'mvhd');
+    this.#fileSize = fileSize;
+    this.#budget = { samples: MAX_CONSTANT_SAMPLES, bytes: fileSize };
+    this.#defaults = readTrackExtends(children.get('mvex'));
+    for (const { type, body } of boxes(moov, 'moov')) if (type === 'trak') this.#addTrack(body);
   }
-  return { timescale, tracks, skipped };
+
+  #addTrack(trak: Uint8Array): void {
+    if (this.#tracks.length + this.#skipped.length === MAX_TRACKS) throw tooManyTracks();
+    const result = readTrack(trak, this.#budget, this.#defaults);
+    const defaults = this.#defaults.get(result.id);
+    if (defaults !== undefined && this.#fragmented.has(result.id)) throw damaged(`two tracks are track ${result.id}`);
+    if (defaults !== undefined) this.#fragmented.set(result.id, new FragmentedTrack(result, defaults));
+    if ('why' in result) this.#skipped.push(result.why);
+    else this.#tracks.push(checkedPositions(result, this.#fileSize));
+  }
+
+  /** Adds the samples of one `moof`; `place` is where the whole box lies in the file. */
+  addFragment(moof: Uint8Array, place: BoxPlace): void {
+    readFragment(moof, place, { tracks: this.#fragmented, fileSize: this.#fileSize, budget: this.#budget });
+  }
+
+  /** The movie, once all fragments are added. */
+  finish(): Movie {
+    const tracks = this.#tracks.map((track) => this.#fragmented.get(track.id)?.extend(track) ?? track);
+    if (this.#defaults.size > 0 && tracks.length > 0 && tracks.every(({ samples }) => samples.count === 0)) {
+      throw cutOff('it announces fragments and holds no whole one, as an init segment without its media segments');
+    }
+    const lost = tracks.flatMap(({ id }) => this.#fragmented.get(id)?.lostLine() ?? []);
+    return { timescale: this.#timescale, tracks, skipped: [...this.#skipped, ...lost] };
+  }
 }
 
 function tooManyTracks(): FootageError {
@@ -204,19 +158,29 @@ const HANDLERS: ReadonlyMap<string, TrackKind> = new Map([
   ['soun', 'audio'],
 ]);
 
-/** A track, or the line that says what was skipped. */
-function readTrack(trak: Uint8Array, budget: Budget): MovieTrack | string {
+/** A track that is left out. */
+interface SkippedTrack {
+  readonly id: number;
+  /** One readable line. */
+  readonly why: string;
+}
+
+function readTrack(
+  trak: Uint8Array,
+  budget: Budget,
+  extended: ReadonlyMap<number, SampleDefaults>,
+): MovieTrack | SkippedTrack {
   const children = childBodies(trak, 'trak');
   const id = trackIdOf(required(children, 'tkhd', 'trak'));
   const mdia = childBodies(required(children, 'mdia', 'trak'), 'mdia');
-  const handler = typeOf(new Cursor(required(mdia, 'hdlr', 'mdia'), 'hdlr').take(12).subarray(4));
+  const handler = fourccAt(new Cursor(required(mdia, 'hdlr', 'mdia'), 'hdlr').take(12), 8);
   const kind = HANDLERS.get(handler);
-  if (kind === undefined) return `track ${id} of type '${printableFourcc(handler)}'`;
+  if (kind === undefined) return { id, why: `track ${id} of type '${printableFourcc(handler)}'` };
   const timescale = timescaleOf(required(mdia, 'mdhd', 'mdia'), 'mdhd');
   const minf = childBodies(required(mdia, 'minf', 'mdia'), 'minf');
   const stbl = childBodies(required(minf, 'stbl', 'minf'), 'stbl');
   const stsc = required(stbl, 'stsc', 'stbl');
-  const description = parseStsd(required(stbl, 'stsd', 'stbl'), kind, descriptionIndex(stsc));
+  const description = parseStsd(required(stbl, 'stsd', 'stbl'), kind, descriptionIndex(stsc, extended.get(id)));
   checkDataReference(minf.get('dinf'), description);
   return {
     id,
@@ -225,7 +189,9 @@ function readTrack(trak: Uint8Array, budget: Budget): MovieTrack | string {
     track: { ...description.track, timescale },
     timescale,
     edits: readEdits(children.get('edts')),
-    samples: readSamples(stbl, budget),
+    samples: isSingleBytes(stbl, description.track)
+      ? readSingleBytes(stbl, description.track, readChunkOffsets(stbl), budget)
+      : readSamples(stbl, budget),
     compositionVersion: stbl.get('ctts')?.[0] ?? 0,
   };
 }
@@ -436,16 +402,10 @@ function readOffsets(stsc: Uint8Array, chunks: Float64Array, size: Uint32Array):
 }
 
 /** The one sample description the track uses (1-based); a change in mid-file is E_INPUT_UNSUPPORTED. */
-function descriptionIndex(stsc: Uint8Array): number {
+function descriptionIndex(stsc: Uint8Array, defaults: SampleDefaults | undefined): number {
   const { view, count } = tableView(stsc, 'stsc', 12);
-  const index = count === 0 ? 1 : view.getUint32(8);
-  for (let run = 1; run < count; run++) {
-    if (view.getUint32(run * 12 + 8) === index) continue;
-    throw new FootageError(
-      'E_INPUT_UNSUPPORTED',
-      'A track changes its codec settings inside the file; convert with: ffmpeg -i INPUT -c:v libx264 -c:a aac OUTPUT.mp4',
-    );
-  }
+  const index = defaults?.descriptionIndex ?? (count === 0 ? 1 : view.getUint32(8));
+  for (let run = 0; run < count; run++) if (view.getUint32(run * 12 + 8) !== index) throw changedDescription();
   return index;
 }
 

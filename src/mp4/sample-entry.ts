@@ -15,13 +15,15 @@ import {
   childBodies,
   concatBytes,
   damaged,
+  fourccAt,
   fullBox,
   printableFourcc,
   u16,
   u32,
   zeros,
 } from './box.ts';
-import { CONVERT_HINT, avcCodec, hevcCodec, parseEsds } from './codec.ts';
+import { av1Codec } from './av1.ts';
+import { CONVERT_HINT, avcCodec, hevcCodec, parseDops, parseEsds } from './codec.ts';
 
 /** What a configuration record tells about its track. */
 interface ConfigFacts {
@@ -32,8 +34,8 @@ interface ConfigFacts {
 
 interface CodecRow {
   readonly kind: TrackKind;
-  /** Type of the configuration box inside the sample entry. */
-  readonly configBox: string;
+  /** Type of the configuration box inside the sample entry; undefined: the entry says it all. */
+  readonly configBox: string | undefined;
   readonly facts: (entry: string, config: Uint8Array) => ConfigFacts;
 }
 
@@ -47,15 +49,26 @@ const HEVC: CodecRow = {
   configBox: 'hvcC',
   facts: (entry, config) => ({ codec: hevcCodec(entry, config) }),
 };
+const AV1: CodecRow = {
+  kind: 'video',
+  configBox: 'av1C',
+  facts: (entry, config) => ({ codec: av1Codec(entry, config) }),
+};
 const AAC: CodecRow = { kind: 'audio', configBox: 'esds', facts: (_entry, config) => parseEsds(config) };
+const OPUS: CodecRow = { kind: 'audio', configBox: 'dOps', facts: (_entry, config) => parseDops(config) };
+const G711: CodecRow = { kind: 'audio', configBox: undefined, facts: (entry) => ({ codec: entry }) };
 
-/** By the type of the sample entry, which is also what the codec string begins with. */
+/** By the type of the sample entry, which is (but for Opus) also what the codec string begins with. */
 const CODECS: ReadonlyMap<string, CodecRow> = new Map([
   ['avc1', AVC],
   ['avc3', AVC],
   ['hvc1', HEVC],
   ['hev1', HEVC],
+  ['av01', AV1],
   ['mp4a', AAC],
+  ['Opus', OPUS],
+  ['alaw', G711],
+  ['ulaw', G711],
 ]);
 
 /** Names for messages about entries that have no row. */
@@ -71,42 +84,53 @@ const OTHER_CODECS: ReadonlyMap<string, string> = new Map([
   ['mjpa', 'Motion JPEG'],
   ['mjpb', 'Motion JPEG'],
   ['s263', 'H.263'],
-  ['av01', 'AV1'],
   ['vp08', 'VP8'],
   ['vp09', 'VP9'],
   ['dvh1', 'Dolby Vision'],
   ['dvhe', 'Dolby Vision'],
   ['encv', 'encrypted'],
   ['enca', 'encrypted'],
-  ['Opus', 'Opus'],
   ['fLaC', 'FLAC'],
   ['alac', 'Apple Lossless'],
   ['ac-3', 'AC-3'],
   ['ec-3', 'E-AC-3'],
   ['.mp3', 'MP3'],
   ['samr', 'AMR'],
-  ['alaw', 'G.711 A-law'],
-  ['ulaw', 'G.711 µ-law'],
   ['lpcm', 'PCM'],
   ['sowt', 'PCM'],
   ['twos', 'PCM'],
   ['ipcm', 'PCM'],
 ]);
 
+/** Type of the sample entry of a codec (RFC 6381 3.3): its first four characters, but `opus` is in an entry `Opus`. */
+function entryType(codec: string): string {
+  return codec === 'opus' ? 'Opus' : codec.slice(0, 4);
+}
+
 /** The sample entry of a track, with its box header. A codec without a row is E_TRACK. */
 export function writeSampleEntry(track: Track): Uint8Array {
-  const entry = track.codec.slice(0, 4);
+  const entry = entryType(track.codec);
   const row = CODECS.get(entry);
   if (row === undefined || row.kind !== track.kind) {
     throw new FootageError('E_TRACK', `${track.kind} of codec ${track.codec} cannot be written: ${CONVERT_HINT}`);
   }
   const fields = track.kind === 'video' ? visualFields(track) : soundFields(track);
-  return box(entry, zeros(6), u16(1), ...fields, box(row.configBox, track.config));
+  const config = row.configBox === undefined ? channelLayout(track) : [box(row.configBox, track.config)];
+  return box(entry, zeros(6), u16(1), ...fields, ...config);
 }
 
 /** The whole `stsd` box with the track's one sample entry (ISO/IEC 14496-12 8.5.2.2). */
 export function writeStsd(track: Track): Uint8Array {
   return fullBox('stsd', 0, 0, u32(1), writeSampleEntry(track));
+}
+
+/**
+ * Whether the track's sample entry can be written and read back.
+ * @throws FootageError E_TRACK, E_INPUT_FORMAT, E_INPUT_UNSUPPORTED
+ */
+export function checkSampleEntry(track: Track): void {
+  const entry = writeSampleEntry(track);
+  parseSampleEntry(fourccAt(entry, 4), entry.subarray(8), track.kind, 0);
 }
 
 /** VisualSampleEntry behind SampleEntry (ISO/IEC 14496-12 12.1.3.2). */
@@ -143,6 +167,18 @@ function soundFields(track: Track): Uint8Array[] {
     u32(0), // pre_defined, reserved
     concatBytes([u16(integerRate), u16(0)]), // samplerate 16.16
   ];
+}
+
+/** Channel layout tags of QuickTime (Core Audio): mono, and left and right. */
+const LAYOUT_TAGS: ReadonlyMap<number, number> = new Map([
+  [1, 0x0064_0001],
+  [2, 0x0065_0002],
+]);
+
+/** `chan` (QuickTime File Format, "Channel Layout"): without it FFmpeg guesses aloud. */
+function channelLayout({ channels = 0 }: Track): Uint8Array[] {
+  const tag = LAYOUT_TAGS.get(channels);
+  return tag === undefined ? [] : [fullBox('chan', 0, 0, u32(tag), u32(0), u32(0))];
 }
 
 /** What one sample entry says. */
@@ -243,7 +279,8 @@ function isCount(n: number | undefined): n is number {
 }
 
 /** The body of the configuration box: in the entry, or (QuickTime sound) in a `wave` box inside it. */
-function findConfig(extensions: Uint8Array, entry: string, configBox: string): Uint8Array {
+function findConfig(extensions: Uint8Array, entry: string, configBox: string | undefined): Uint8Array {
+  if (configBox === undefined) return zeros(0);
   const direct = childBodies(extensions, entry);
   const wave = direct.get('wave');
   const config = direct.get(configBox) ?? (wave === undefined ? undefined : childBodies(wave, 'wave').get(configBox));

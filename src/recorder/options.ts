@@ -5,8 +5,7 @@
 import { FootageError } from '../errors.ts';
 import { MAX_TRACKS } from '../format/records.ts';
 import type { Track } from '../media.ts';
-import { audioSpecificConfigOf } from '../mp4/codec.ts';
-import { writeSampleEntry } from '../mp4/sample-entry.ts';
+import { checkSampleEntry } from '../mp4/sample-entry.ts';
 import type { RecorderOptions } from './recorder.ts';
 
 /** Every key of T: the compiler keeps the list complete. */
@@ -106,11 +105,10 @@ function faultOf(track: Track): Fault | undefined {
   return configFault(track);
 }
 
-/** The configuration must go into a sample entry, and that of AAC be readable: planning compares it. */
+/** The configuration must go into a sample entry and be read out of it again: planning does both. */
 function configFault(track: Track): Fault | undefined {
   try {
-    writeSampleEntry(track);
-    if (track.kind === 'audio') audioSpecificConfigOf(track.config);
+    checkSampleEntry(track);
     return undefined;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);

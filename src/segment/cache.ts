@@ -2,11 +2,14 @@
  * Tables of segments that were read lately. Sealed ones never change (within a repair generation); open ones are read
  * on from where the last reading stopped.
  */
-import type { Native } from '../native-types.ts';
+import type { FileHandle } from 'node:fs/promises';
 import { FootageError } from '../errors.ts';
+import type { Trailer } from '../format/trailer.ts';
+import type { Native } from '../native-types.ts';
 import type { SegmentContents } from './contents.ts';
 import { openIfThere } from './disk.ts';
 import { OpenSegmentReader, readSealed, readTrailer } from './reader.ts';
+import { type SegmentView, viewOfContents, viewOfSealed } from './view.ts';
 
 /** Samples kept over all sealed segments; about 40 bytes each. */
 const MAX_CACHED_SAMPLES = 1_000_000;
@@ -39,9 +42,19 @@ export class SegmentCache {
     const cached = this.#sealed.get(key);
     if (cached !== undefined) return cached;
     await this.#forgetOpen(ref.id);
-    const contents = await readSealedFile(ref, this.#native);
+    const contents = await withSealed(ref, this.#native, readSealed);
     if (contents !== undefined) this.#remember(key, contents);
     return contents;
+  }
+
+  /**
+   * What a plan looks into of the segment as it is now; undefined if its file is gone. It is not kept: plans are.
+   * @throws FootageError E_DAMAGED
+   */
+  async view(ref: SegmentRef): Promise<SegmentView | undefined> {
+    if (ref.state === 'sealed') return withSealed(ref, this.#native, viewOfSealed);
+    const contents = await this.#readOpen(ref);
+    return contents && viewOfContents(contents);
   }
 
   #remember(key: string, contents: SegmentContents): void {
@@ -102,7 +115,11 @@ async function openReader(path: string, native: Native): Promise<OpenSegmentRead
   return file === undefined ? undefined : OpenSegmentReader.open(file, path, native);
 }
 
-async function readSealedFile(ref: SegmentRef, native: Native): Promise<SegmentContents | undefined> {
+async function withSealed<T>(
+  ref: SegmentRef,
+  native: Native,
+  read: (file: FileHandle, trailer: Trailer, native: Native) => Promise<T>,
+): Promise<T | undefined> {
   const file = await openIfThere(ref.path);
   if (file === undefined) return undefined;
   try {
@@ -110,7 +127,7 @@ async function readSealedFile(ref: SegmentRef, native: Native): Promise<SegmentC
     if (trailer === undefined) {
       throw new FootageError('E_DAMAGED', `Segment ${ref.path} has lost its trailer: run "footage verify".`);
     }
-    return await readSealed(file, trailer, native);
+    return await read(file, trailer, native);
   } finally {
     await file.close();
   }

@@ -35,6 +35,8 @@ export interface SegmentContents {
   readonly head: Head;
   readonly anchors: readonly Anchor[];
   readonly tracks: readonly SegmentTrack[];
+  /** Nothing comes behind: the segment is sealed, or holds its end record. */
+  readonly ended: boolean;
 }
 
 /** A clock per track of a segment. */
@@ -195,7 +197,7 @@ export class ContentsBuilder {
       }
       return builder.finish(track, this.#ends?.[i], estimate);
     });
-    return { head: this.head, anchors: [...this.#anchors], tracks };
+    return { head: this.head, anchors: [...this.#anchors], tracks, ended: this.ended };
   }
 }
 

@@ -47,11 +47,7 @@ export async function hasSealedPrefix(file: FileHandle, trailer: Trailer): Promi
  */
 export async function readSealed(file: FileHandle, trailer: Trailer, native: Native): Promise<SegmentContents> {
   const { head } = trailer;
-  const moov = await readUpTo(file, trailer.moov.offset, trailer.moov.length);
-  const index = indexOf(moov, trailer, native);
-  if (index === undefined) {
-    throw new FootageError('E_DAMAGED', `The index of segment ${head.segment} is damaged: run "footage verify".`);
-  }
+  const { moov, index } = await readMoov(file, trailer, native);
   const movie = readMovie(moov.subarray(8), (await file.stat()).size);
   const present = trailer.tracks.flatMap((summary, i) => (summary.samples > 0 ? [i] : []));
   const silent = present.length < trailer.tracks.length ? await configurations(file, head, native) : [];
@@ -62,7 +58,24 @@ export async function readSealed(file: FileHandle, trailer: Trailer, native: Nat
     if (track === undefined) throw new FootageError('E_DAMAGED', `Segment ${head.segment} lacks track ${i}.`);
     return { track, samples: emptyTable(), endDts: undefined, estimated: false };
   });
-  return { head, anchors: index.anchors, tracks };
+  return { head, anchors: index.anchors, tracks, ended: true };
+}
+
+/**
+ * The `moov` of a sealed segment as it lies in the file, and the segment index in it.
+ * @throws FootageError E_DAMAGED
+ */
+export async function readMoov(
+  file: FileHandle,
+  trailer: Trailer,
+  native: Native,
+): Promise<{ readonly moov: Uint8Array; readonly index: SegmentIndex }> {
+  const moov = await readUpTo(file, trailer.moov.offset, trailer.moov.length);
+  const index = indexOf(moov, trailer, native);
+  if (index === undefined) {
+    throw new FootageError('E_DAMAGED', `The index of segment ${trailer.head.segment} is damaged: run "footage verify".`);
+  }
+  return { moov, index };
 }
 
 function indexOf(moov: Uint8Array, trailer: Trailer, native: Native): SegmentIndex | undefined {
@@ -102,7 +115,7 @@ function sealedTrack(
 }
 
 /** The tracks as the configuration records behind the head give them. */
-async function configurations(file: FileHandle, head: Head, native: Native): Promise<Track[]> {
+export async function configurations(file: FileHandle, head: Head, native: Native): Promise<Track[]> {
   const builder = new ContentsBuilder(head, native.crc32c);
   const limit = 1 + head.tracks.length;
   const result = await scanBatch(file, builder, { from: DATA_START, verify: false, resync: false, limit }, native);

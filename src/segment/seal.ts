@@ -4,26 +4,27 @@
  * (catalog row, removal of the pseudo-header) is the caller's.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { encodeSegmentIndex, type Break, type SegmentIndex, SEGMENT_INDEX_USER_TYPE } from '../format/segment-index.ts';
+import { encodeSegmentIndex, type SegmentIndex, SEGMENT_INDEX_USER_TYPE } from '../format/segment-index.ts';
 import {
   encodeTrailer,
   NO_TABLE,
   type TableName,
   TABLE_NAMES,
   type TablePosition,
+  type TrackCounters,
   type Trailer,
   type TrackSummary,
 } from '../format/trailer.ts';
 import { FootageError } from '../errors.ts';
 import { box } from '../mp4/box.ts';
 import { editsOf } from '../mp4/edits.ts';
-import { type Movie, type MovieSamples, type MovieTrackSpec, writeMovie } from '../mp4/movie.ts';
+import { type MovieSamples, type SampleMovie, type SampleTrackSpec, writeSampleMovie } from '../mp4/sample-movie.ts';
 import type { SampleTable } from '../mp4/tables.ts';
 import type { Native } from '../native-types.ts';
 import type { SegmentContents, SegmentTrack } from './contents.ts';
 import { writeAll } from './disk.ts';
 import { MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
-import { type Extent, extentOf, ptsAt } from './summary.ts';
+import { breaksOf, countersOf, type Extent, extentOf, ptsAt } from './summary.ts';
 
 export interface SealOptions {
   /** End of the records: where `moov` goes. */
@@ -59,16 +60,15 @@ function sealedTail(
   const movie = sealedMovie(contents, extent, indexBox);
   const moov = movie.bytes;
   const indexAt = moov.byteLength - indexBody.byteLength;
+  const counters = countersOf(contents, extent);
   const trailer: Trailer = {
+    ...counters,
     head: contents.head,
     repairGeneration,
     recovered,
     moov: { offset: dataEnd, length: moov.byteLength, crc: native.crc32c(moov) },
-    // As the trailer stores them, so that a row made now equals one made from the file.
-    startUtcMs: Math.round(extent.startUtcMs * 1000) / 1000,
-    endUtcMs: Math.round(extent.endUtcMs * 1000) / 1000,
     index: tablePosition(moov, indexAt, indexBody.byteLength, 1, dataEnd, native),
-    tracks: summaries(contents, extent, movie, dataEnd, native),
+    tracks: withTables(counters.tracks, movie, dataEnd, native),
   };
   return { moov, trailer };
 }
@@ -88,17 +88,8 @@ function segmentIndexOf({ anchors, tracks }: SegmentContents): SegmentIndex {
   return { anchors, breaks: tracks.flatMap(({ samples }, track) => breaksOf(samples, track)) };
 }
 
-function breaksOf({ count, dts, duration }: SampleTable, track: number): Break[] {
-  const breaks: Break[] = [];
-  for (let i = 0; i + 1 < count; i++) {
-    const own = duration[i] ?? 0;
-    if ((dts[i] ?? 0) + own !== dts[i + 1]) breaks.push({ track, sample: i, durationTicks: own });
-  }
-  return breaks;
-}
-
 /** A track as its segment shows it: all tracks from one instant on. */
-function sealedMovie(contents: SegmentContents, extent: Extent, index: Uint8Array): Movie {
+function sealedMovie(contents: SegmentContents, extent: Extent, index: Uint8Array): SampleMovie {
   const video = contents.tracks.findIndex(({ track, samples }) => track.kind === 'video' && samples.count > 0);
   const timescale = contents.tracks[video === -1 ? 0 : video]?.track.timescale ?? 1;
   const firsts = contents.tracks.map(({ samples }, i) => firstShown(samples, extent.tracks[i]?.firstPts ?? 0));
@@ -110,14 +101,13 @@ function sealedMovie(contents: SegmentContents, extent: Extent, index: Uint8Arra
   const endOf = (i: number) => (extent.tracks[i]?.endPts ?? 0) / (contents.tracks[i]?.track.timescale ?? 1);
   const hides = contents.head.sequence > 0 && video !== -1 && filled.every((i) => endOf(i) > begin(video));
   const origin = hides ? begin(video) : earliest;
-  return writeMovie({
+  return writeSampleMovie({
     timescale,
     creationUtcMs: extent.startUtcMs,
     tracks: contents.tracks.flatMap((track, i) =>
       sealedTrack(track, { first: firsts[i] ?? 0, end: extent.tracks[i]?.endPts ?? 0 }, origin, timescale),
     ),
     extra: [index],
-    shift: () => 0,
   });
 }
 
@@ -136,7 +126,7 @@ function sealedTrack(
   shown: { readonly first: number; readonly end: number },
   originSeconds: number,
   movieTimescale: number,
-): MovieTrackSpec[] {
+): SampleTrackSpec[] {
   if (samples.count === 0) return [];
   const firstDts = samples.dts[0] ?? 0;
   const { timescale } = track;
@@ -158,29 +148,21 @@ function movieSamples(samples: SampleTable): MovieSamples {
   return { count, delta, compositionOffset, size, sync, position: offset };
 }
 
-function summaries(
-  contents: SegmentContents,
-  extent: Extent,
-  movie: Movie,
+function withTables(
+  counters: readonly TrackCounters[],
+  movie: SampleMovie,
   moovOffset: number,
   native: Native,
 ): TrackSummary[] {
   let written = 0;
-  return contents.tracks.map(({ samples, endDts, estimated }, i) => {
-    const places = samples.count > 0 ? movie.tables[written++] : undefined;
+  return counters.map((track) => {
+    const places = track.samples > 0 ? movie.tables[written++] : undefined;
     const position = (name: TableName): TablePosition => {
       const place = places?.[name];
       if (place === undefined) return NO_TABLE;
       return tablePosition(movie.bytes, place.offset, place.length, place.count, moovOffset, native);
     };
-    const { firstPts = 0, endPts = 0, syncSamples = 0, payloadBytes = 0 } = extent.tracks[i] ?? {};
-    return {
-      firstDts: samples.count > 0 ? samples.dts[0] : undefined,
-      endDts,
-      estimated,
-      samples: samples.count,
-      ...{ syncSamples, payloadBytes, firstPts, endPts },
-      tables: Object.fromEntries(TABLE_NAMES.map((name) => [name, position(name)])) as Record<TableName, TablePosition>,
-    };
+    const tables = Object.fromEntries(TABLE_NAMES.map((name) => [name, position(name)]));
+    return { ...track, tables: tables as Record<TableName, TablePosition> };
   });
 }

@@ -1,6 +1,8 @@
 /**
  * Counters and extents of a segment's tables: what catalog rows, trailers and edit lists are made of.
  */
+import type { Break } from '../format/segment-index.ts';
+import type { TrackCounters, Trailer } from '../format/trailer.ts';
 import type { SampleTable } from '../mp4/tables.ts';
 import { clocksOf, type SegmentContents, type SegmentTrack } from './contents.ts';
 
@@ -9,8 +11,6 @@ export interface TrackExtent {
   readonly firstPts: number;
   /** Latest presentation end, ticks. */
   readonly endPts: number;
-  readonly syncSamples: number;
-  readonly payloadBytes: number;
 }
 
 export interface Extent {
@@ -18,6 +18,11 @@ export interface Extent {
   readonly startUtcMs: number;
   readonly endUtcMs: number;
   readonly tracks: readonly TrackExtent[];
+}
+
+/** What of a trailer follows from the frames, and not from where the tables lie. */
+export interface SegmentCounters extends Pick<Trailer, 'startUtcMs' | 'endUtcMs' | 'discontinuous' | 'payload'> {
+  readonly tracks: readonly TrackCounters[];
 }
 
 /** What of sample `i` is presented: [from, to) in ticks, or undefined for priming, which ends at or before time 0. */
@@ -39,21 +44,15 @@ function wholeTicks({ samples }: Pick<SegmentTrack, 'samples'>, i: number) {
 }
 
 function trackExtent(track: SegmentTrack, ticks: typeof presentedTicks): TrackExtent {
-  const { samples } = track;
   let firstPts = Infinity;
   let endPts = -Infinity;
-  let syncSamples = 0;
-  let payloadBytes = 0;
-  for (let i = 0; i < samples.count; i++) {
-    syncSamples += samples.sync[i] ?? 0;
-    payloadBytes += samples.size[i] ?? 0;
+  for (let i = 0; i < track.samples.count; i++) {
     const presented = ticks(track, i);
     if (presented === undefined) continue;
     firstPts = Math.min(firstPts, presented.from);
     endPts = Math.max(endPts, presented.to);
   }
-  if (endPts === -Infinity) return { firstPts: 0, endPts: 0, syncSamples, payloadBytes };
-  return { firstPts, endPts, syncSamples, payloadBytes };
+  return endPts === -Infinity ? { firstPts: 0, endPts: 0 } : { firstPts, endPts };
 }
 
 /**
@@ -86,4 +85,80 @@ function extentBy(contents: SegmentContents, ticks: typeof presentedTicks): Exte
 /** Presentation time of sample `i`, ticks. */
 export function ptsAt(samples: SampleTable, i: number): number {
   return (samples.dts[i] ?? 0) + (samples.compositionOffset[i] ?? 0);
+}
+
+/** The counters of a segment whose extent is `extent`. */
+export function countersOf({ anchors, tracks }: SegmentContents, extent: Extent): SegmentCounters {
+  const counters = tracks.map((track, i) => trackCounters(track, i, extent.tracks[i] ?? { firstPts: 0, endPts: 0 }));
+  return {
+    // As the trailer stores them, so that a row made now equals one made from the file.
+    startUtcMs: Math.round(extent.startUtcMs * 1000) / 1000,
+    endUtcMs: Math.round(extent.endUtcMs * 1000) / 1000,
+    discontinuous: counters.some(({ breaks }) => breaks > 0) || anchors.some(({ discontinuity }) => discontinuity),
+    payload: payloadOf(tracks),
+    tracks: counters,
+  };
+}
+
+function trackCounters(
+  { samples, endDts, estimated }: SegmentTrack,
+  index: number,
+  { firstPts, endPts }: TrackExtent,
+): TrackCounters {
+  const { count, dts, duration, sync, compositionOffset } = samples;
+  return {
+    firstDts: count > 0 ? dts[0] : undefined,
+    ...{ endDts, estimated, firstPts, endPts },
+    samples: count,
+    ...sumsOf(samples),
+    breaks: breaksOf(samples, index).length,
+    frameTicks: frameTicksOf(samples),
+    lastTicks: duration[count - 1] ?? 0,
+    firstSync: count > 0 && sync[0] === 1,
+    negativeOffsets: compositionOffset.subarray(0, count).some((ticks) => ticks < 0),
+  };
+}
+
+function sumsOf({ count, size, sync }: SampleTable) {
+  let syncSamples = 0;
+  let payloadBytes = 0;
+  let syncBytes = 0;
+  for (let i = 0; i < count; i++) {
+    const bytes = size[i] ?? 0;
+    payloadBytes += bytes;
+    if (sync[i] !== 1) continue;
+    syncSamples++;
+    syncBytes += bytes;
+  }
+  return { syncSamples, payloadBytes, syncBytes };
+}
+
+/** Samples whose own length ends elsewhere than where the next begins. */
+export function breaksOf({ count, dts, duration }: SampleTable, track: number): Break[] {
+  const breaks: Break[] = [];
+  for (let i = 0; i + 1 < count; i++) {
+    const own = duration[i] ?? 0;
+    if ((dts[i] ?? 0) + own !== dts[i + 1]) breaks.push({ track, sample: i, durationTicks: own });
+  }
+  return breaks;
+}
+
+function frameTicksOf({ count, dts, duration }: SampleTable): number {
+  if (count < 2) return count === 0 ? 0 : (duration[0] ?? 0);
+  const step = (dts[1] ?? 0) - (dts[0] ?? 0);
+  for (let i = 1; i + 1 < count; i++) if ((dts[i + 1] ?? 0) - (dts[i] ?? 0) !== step) return 0;
+  return step;
+}
+
+function payloadOf(tracks: readonly SegmentTrack[]): Trailer['payload'] {
+  let offset = Infinity;
+  let end = 0;
+  for (const { samples } of tracks) {
+    for (let i = 0; i < samples.count; i++) {
+      const at = samples.offset[i] ?? 0;
+      offset = Math.min(offset, at);
+      end = Math.max(end, at + (samples.size[i] ?? 0));
+    }
+  }
+  return { offset, end };
 }

@@ -9,6 +9,7 @@ import { ContentsBuilder, type SegmentContents } from './contents.ts';
 import { openIfThere, readUpTo } from './disk.ts';
 import { DATA_START } from './layout.ts';
 import { hasSealedPrefix, readFileHead, readSealed, readTrailer, scanInto } from './reader.ts';
+import { countersOf, extentOf, type SegmentCounters } from './summary.ts';
 
 export interface SegmentReport {
   readonly state: 'sealed' | 'open' | 'unreadable';
@@ -95,6 +96,30 @@ async function checkTables(file: FileHandle, trailer: Trailer, native: Native): 
   return bad.map(({ offset }) => `the table at ${offset} is not the one the trailer names`);
 }
 
+/** A range is planned by the counters of the trailer alone: they must be those of the frames. */
+function compareCounters(trailer: Trailer, contents: SegmentContents): string[] {
+  const extent = extentOf(contents);
+  if (extent === undefined) return ['no frame of it is presented'];
+  const { tracks, ...whole } = countersOf(contents, extent);
+  return [
+    ...differing('', flat(trailer), flat(whole)),
+    ...tracks.flatMap((track, i) => differing(`track ${i}: `, { ...trailer.tracks[i] }, { ...track })),
+  ];
+}
+
+function flat({ startUtcMs, endUtcMs, discontinuous, payload }: Omit<SegmentCounters, 'tracks'>) {
+  return { startUtcMs, endUtcMs, discontinuous, payloadOffset: payload.offset, payloadEnd: payload.end };
+}
+
+type Counters = Readonly<Record<string, unknown>>;
+
+/** What `found` has and `named` has otherwise. */
+function differing(prefix: string, named: Counters, found: Counters): string[] {
+  return Object.keys(found)
+    .filter((name) => named[name] !== found[name])
+    .map((name) => `${prefix}the trailer says ${name} ${String(named[name])}, the frames say ${String(found[name])}`);
+}
+
 /** Every frame that the tables name must be found, intact, where they say. */
 async function compare(file: FileHandle, trailer: Trailer, scanned: Scanned, native: Native): Promise<string[]> {
   const problems: string[] = [];
@@ -104,6 +129,7 @@ async function compare(file: FileHandle, trailer: Trailer, scanned: Scanned, nat
     if (found !== undefined && tablesEqual(samples, found)) return;
     problems.push(`track ${i}: the tables name ${samples.count} frames, ${found?.count ?? 0} were found intact`);
   });
+  if (problems.length === 0) problems.push(...compareCounters(trailer, scanned.contents));
   if (!scanned.ended) problems.push('the end record is missing');
   // A recovered segment keeps its torn tail inside mdat; anywhere else unexplained bytes are damage.
   if (!trailer.recovered) {

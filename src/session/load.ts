@@ -1,12 +1,20 @@
 /**
- * Finds and reads the segments that a range needs, as runs: those that meet it, and earlier ones of a run where the
- * first does not begin with a sync sample.
+ * Finds the segments that a range needs, as runs: those that meet it, and earlier ones of a run where the first does not
+ * begin with a sync sample. Only those at a border of the range, or where something ends or begins anew, are looked into;
+ * the others are known by their rows.
  */
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Catalog, SegmentRow } from '../catalog/catalog.ts';
+import type { Catalog, RowTrack, SegmentRow } from '../catalog/catalog.ts';
+import { ioError } from '../errors.ts';
+import type { Track } from '../media.ts';
 import type { SegmentCache } from '../segment/cache.ts';
+import { readUpTo } from '../segment/disk.ts';
+import { type SegmentView, trackOfEntry } from '../segment/view.ts';
+import { sameFormats } from './configuration.ts';
 import { joinRun, type PlanSegment, type Run } from './run.ts';
 import type { Span } from './select.ts';
+import { aroundBegin, aroundEnd, aroundUtc, type Interval, zonesOf } from './zones.ts';
 
 /** Audio around a cut may lie in the segment before: frames that arrived late, and the one that primes the decoder. */
 const MARGIN_MS = 500;
@@ -16,44 +24,191 @@ export interface LoadDeps {
   readonly archive: string;
   readonly catalog: Catalog;
   readonly cache: SegmentCache;
+  readonly tracks: TrackCache;
 }
+
+/** Tracks by their sample entries: a camera has few, and a range many segments. */
+export class TrackCache {
+  readonly #known = new Map<string, Track>();
+
+  /** The track of a sealed segment, read from its file once for each sample entry. */
+  async of({ tables, kind, timescale }: RowTrack, path: string): Promise<Track> {
+    const { crc, length, offset } = tables.stsd;
+    const key = `${kind}/${timescale}/${crc}/${length}`;
+    const track = this.#known.get(key) ?? trackOfEntry(await readEntry(path, offset, length), kind, timescale);
+    this.#known.delete(key);
+    this.#known.set(key, track);
+    for (const oldest of this.#known.keys()) if (this.#known.size > MAX_TRACKS) this.#known.delete(oldest);
+    return track;
+  }
+}
+
+const MAX_TRACKS = 256;
 
 /** Rows of the segments that may meet the span. */
 export function rowsOf(camera: string, span: Span, { catalog }: LoadDeps): SegmentRow[] {
   return catalog.segments(camera, span.startUtcMs - MARGIN_MS, span.endUtcMs + MARGIN_MS);
 }
 
-export async function loadRuns(rows: readonly SegmentRow[], deps: LoadDeps): Promise<Run[]> {
+/** A segment before it is known what of it has to be looked at. */
+interface Candidate {
+  readonly row: SegmentRow;
+  readonly path: string;
+  /** Per track; undefined where there are no samples of it. */
+  readonly tracks: readonly (Track | undefined)[];
+  readonly view: SegmentView | undefined;
+}
+
+export async function loadRuns(rows: readonly SegmentRow[], span: Span, deps: LoadDeps): Promise<Run[]> {
   await deps.cache.keepOpen(new Set(deps.catalog.open().map((row) => row.id)));
   const runs: Run[] = [];
-  for (const id of new Set(rows.map((row) => row.run))) {
-    const own = rows.filter((row) => row.run === id).toSorted((a, b) => a.sequence - b.sequence);
-    const segments = await loadRun(own, deps);
-    if (segments.length > 0) runs.push(joinRun(id, segments));
-  }
+  for (const own of byRun(rows)) runs.push(...(await loadRun(own, span, deps)));
   return runs;
 }
 
-async function loadRun(rows: readonly SegmentRow[], deps: LoadDeps): Promise<PlanSegment[]> {
-  const segments: PlanSegment[] = [];
-  for (const row of rows) segments.push(...(await loadSegment(row, deps)));
-  const [first] = rows;
-  if (first === undefined || first.sequence === 0) return segments;
-  const earlier = deps.catalog.run(first.run).filter((row) => row.sequence < first.sequence);
-  for (let row = earlier.pop(); row !== undefined && !beginsWithSync(segments); row = earlier.pop()) {
-    segments.unshift(...(await loadSegment(row, deps)));
+/** The rows of each run, by sequence number. */
+function byRun(rows: readonly SegmentRow[]): SegmentRow[][] {
+  const runs = new Map<string, SegmentRow[]>();
+  for (const row of rows) {
+    const own = runs.get(row.run);
+    if (own === undefined) runs.set(row.run, [row]);
+    else own.push(row);
   }
-  return segments;
+  return [...runs.values()].map((own) => own.toSorted((a, b) => a.sequence - b.sequence));
 }
 
-async function loadSegment(row: SegmentRow, { archive, cache }: LoadDeps): Promise<PlanSegment[]> {
-  const path = join(archive, row.path);
-  const contents = await cache.read({ id: row.id, path, state: row.state, repairGeneration: row.repairGeneration });
-  return contents === undefined ? [] : [{ id: row.id, path, repairGeneration: row.repairGeneration, contents }];
+async function loadRun(rows: readonly SegmentRow[], span: Span, deps: LoadDeps): Promise<Run[]> {
+  const candidates: Candidate[] = [];
+  for (const row of rows) candidates.push(...(await candidate(row, deps)));
+  const [first] = candidates;
+  if (first === undefined) return [];
+  await addEarlier(candidates, deps);
+  const found: Candidate[] = [];
+  for (const one of candidates) found.push(...(needsView(candidates, one, span) ? await look(one, deps) : [one]));
+  const segments = found.map((one) => planSegment(found, one, span));
+  return subRuns(segments).map((own) => joinRun(first.row.run, own));
 }
 
-/** A segment cut at its hard size limit begins in the middle of a GOP. */
-function beginsWithSync([first]: readonly PlanSegment[]): boolean {
-  const video = first?.contents.tracks.find(({ track, samples }) => track.kind === 'video' && samples.count > 0);
-  return video === undefined || video.samples.sync[0] === 1;
+/** None where the file is gone. */
+async function candidate(row: SegmentRow, deps: LoadDeps): Promise<Candidate[]> {
+  const path = join(deps.archive, row.path);
+  if (row.state === 'open') return look({ row, path, tracks: [], view: undefined }, deps);
+  const tracks: (Track | undefined)[] = [];
+  for (const own of row.tracks) tracks.push(own.samples > 0 ? await deps.tracks.of(own, path) : undefined);
+  return [{ row, path, tracks, view: undefined }];
+}
+
+async function look(candidate: Candidate, { cache }: LoadDeps): Promise<Candidate[]> {
+  if (candidate.view !== undefined) return [candidate];
+  const { row, path } = candidate;
+  const view = await cache.view({ id: row.id, path, state: row.state, repairGeneration: row.repairGeneration });
+  if (view === undefined) return [];
+  const tracks = view.tracks.map(({ track, tables }) => (tables.count > 0 ? track : undefined));
+  return [{ row, path, tracks, view }];
+}
+
+/** A segment cut at its hard size limit begins in the middle of a GOP: decoding begins in an earlier one. */
+async function addEarlier(candidates: Candidate[], deps: LoadDeps): Promise<void> {
+  const [first] = candidates;
+  if (first === undefined || first.row.sequence === 0 || beginsWithSync(first)) return;
+  const earlier = deps.catalog.run(first.row.run).filter((row) => row.sequence < first.row.sequence);
+  for (let row = earlier.pop(); row !== undefined; row = earlier.pop()) {
+    const [before] = await candidate(row, deps);
+    if (before === undefined) return;
+    candidates.unshift(before);
+    if (beginsWithSync(before)) return;
+  }
+}
+
+function beginsWithSync({ row, view }: Candidate): boolean {
+  const tables = view?.tracks.find(({ track, tables: own }) => track.kind === 'video' && own.count > 0)?.tables;
+  if (tables !== undefined) return tables.window(0, 1).sync[0] === 1;
+  const video = row.tracks.find(({ kind, samples }) => kind === 'video' && samples > 0);
+  return video?.firstSync ?? true;
+}
+
+/** Rows of sealed segments are enough where nothing begins, ends or is cut. */
+function needsView(all: readonly Candidate[], candidate: Candidate, span: Span): boolean {
+  return candidate.row.discontinuous || bordersOf(all, candidate, span).length > 0;
+}
+
+type Border = 'start' | 'end' | 'first' | 'last';
+
+/** What lies in a segment: a border of the span, the beginning or the end of what is continuous. */
+function bordersOf(all: readonly Candidate[], candidate: Candidate, span: Span): Border[] {
+  const { row } = candidate;
+  const at = all.indexOf(candidate);
+  const borders: Border[] = [];
+  if (row.startUtcMs < span.startUtcMs + MARGIN_MS) borders.push('start');
+  if (row.endUtcMs === undefined || row.endUtcMs > span.endUtcMs - MARGIN_MS) borders.push('end');
+  if (!follows(all[at - 1], candidate)) borders.push('first');
+  if (!follows(candidate, all[at + 1])) borders.push('last');
+  return borders;
+}
+
+/** Whether every track goes on from one segment to the next, in the same format. */
+function follows(before: Candidate | undefined, behind: Candidate | undefined): boolean {
+  if (before === undefined || behind === undefined || behind.row.sequence !== before.row.sequence + 1) return false;
+  if (!sameFormats(before.tracks, behind.tracks)) return false;
+  const ends = extents(before);
+  return extents(behind).every(({ first }, i) => first !== undefined && first === ends[i]?.end);
+}
+
+/** First DTS and end of each track. */
+function extents({ row, view }: Candidate): { readonly first: number | undefined; readonly end: number | undefined }[] {
+  if (view === undefined) return row.tracks.map(({ firstDts, endDts }) => ({ first: firstDts, end: endDts }));
+  return view.tracks.map(({ tables }) => {
+    if (tables.count === 0) return { first: undefined, end: undefined };
+    const last = tables.window(tables.count - 1, tables.count);
+    return { first: tables.dts(0), end: (last.dts[0] ?? 0) + (last.duration[0] ?? 0) };
+  });
+}
+
+function planSegment(all: readonly Candidate[], candidate: Candidate, span: Span): PlanSegment {
+  const { row, path, view, tracks } = candidate;
+  if (view === undefined) {
+    const counts = row.tracks.map(({ samples }) => samples);
+    return { row, path, view, zones: [{ kind: 'block', from: counts.map(() => 0), to: counts }], tracks };
+  }
+  const intervals = bordersOf(all, candidate, span).map((border) => intervalOf(border, view, span));
+  return { row, path, view, zones: zonesOf(view, intervals), tracks };
+}
+
+function intervalOf(border: Border, view: SegmentView, span: Span): Interval {
+  switch (border) {
+    case 'start':
+      return aroundUtc(view, span.startUtcMs);
+    case 'end':
+      return aroundUtc(view, span.endUtcMs);
+    case 'first':
+      return aroundBegin(view);
+    case 'last':
+      return aroundEnd(view);
+  }
+}
+
+async function readEntry(path: string, offset: number, length: number): Promise<Uint8Array> {
+  const file = await open(path).catch((error: unknown) => {
+    throw ioError(error, `opening ${path}`);
+  });
+  try {
+    return await readUpTo(file, offset, length);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Pieces of a run within which codec and audio format stay the same. */
+function subRuns(segments: readonly PlanSegment[]): PlanSegment[][] {
+  const runs: PlanSegment[][] = [];
+  let formats: (Track | undefined)[] = [];
+  for (const segment of segments) {
+    if (runs.length === 0 || !sameFormats(formats, segment.tracks)) {
+      runs.push([]);
+      formats = [];
+    }
+    runs.at(-1)?.push(segment);
+    segment.tracks.forEach((track, i) => (formats[i] ??= track));
+  }
+  return runs;
 }

@@ -9,41 +9,22 @@
 import { createHash } from 'node:crypto';
 import { gapsBetween } from '../catalog/timeline.ts';
 import { FootageError } from '../errors.ts';
-import { boxHeader, concatBytes } from '../mp4/box.ts';
-import { FTYP, writeMovie } from '../mp4/movie.ts';
-import { checkSameConfiguration } from './configuration.ts';
+import type { Track } from '../media.ts';
+import { writeSampleEntry } from '../mp4/sample-entry.ts';
+import { joinable, prefixesOf, trackOf } from './configuration.ts';
+import { buildHeader } from './header.ts';
+import { type Manifest, manifestOf } from './manifest.ts';
+import type { PackedDeps, Prefixes } from './packed.ts';
+import { buildPayload } from './payload.ts';
+import type { PlanRequest } from './request.ts';
 import type { Run } from './run.ts';
 import { type Part, selectRun, showInside, type Span } from './select.ts';
-import { refuseLongParts } from './size.ts';
-import { buildPayload, type Payload } from './slices.ts';
-import { type AnswerTrack, buildTimeline, type Timeline } from './timeline.ts';
-import { type Slice, VirtualFile } from './virtual-file.ts';
+import type { AnswerTrack, Piece } from './pieces.ts';
+import { buildTimeline, type Timeline } from './timeline.ts';
+import { VirtualFile } from './virtual-file.ts';
 
 /** Part of every ETag: raised whenever the same plan would give other bytes than before. */
-const RENDERER_VERSION = 1;
-
-export type GapPolicy = 'collapse' | 'error';
-
-export interface PlanRequest extends Span {
-  readonly camera: string;
-  readonly gaps: GapPolicy;
-}
-
-export interface Manifest {
-  readonly camera: string;
-  readonly asked: Span;
-  readonly delivered: readonly Span[];
-  readonly missing: readonly Span[];
-  /** RFC 6381 codec of each track of the answer. */
-  readonly codecs: readonly string[];
-  /** UUIDs of the segments that bytes come from. */
-  readonly segments: readonly string[];
-  /** Pictures before the first presented one that are in the file because decoding needs them. */
-  readonly hiddenPictures: number;
-  readonly silentAudioFrames: number;
-  readonly droppedAudioFrames: number;
-  readonly widenedJoints: number;
-}
+const RENDERER_VERSION = 2;
 
 export interface Plan {
   readonly file: VirtualFile;
@@ -51,35 +32,50 @@ export interface Plan {
 }
 
 /** @throws FootageError E_RANGE_EMPTY, E_RANGE_TOO_LONG, E_GAP, E_CHANGES */
-export function planMp4(runs: readonly Run[], request: PlanRequest): Plan {
-  const selected = runs.toSorted(byStart).flatMap((run) => selectRun(run, request));
-  const parts = selected.map((part, i) => showInside(part, i > 0, i + 1 < selected.length));
-  if (parts.length === 0) throw nothingThere(request);
-  refuseLongParts(parts);
-  checkSameConfiguration(parts);
+export function planMp4(runs: readonly Run[], request: PlanRequest, packed: PackedDeps): Plan {
+  const all = runs.toSorted(byStart).flatMap((run) => selectRun(run, wishOf(request)));
+  if (all.length === 0) throw nothingThere(request);
+  const { parts: joined, answers } = joinable(all, request.changes, request.part);
+  if (joined.length === 0) throw nothingThere(request);
+  const parts = joined.map((part, i) => showInside(part, i > 0, i + 1 < joined.length));
   const delivered = parts.map(spanOf);
-  const missing = gapsBetween(
-    delivered.toSorted((a, b) => a.startUtcMs - b.startUtcMs),
-    request,
-  );
+  const missing = missingFrom(delivered, request);
   if (request.gaps === 'error' && missing.length > 0) throw gapError(request, missing);
-  const timeline = buildTimeline(parts);
-  const payload = buildPayload(parts, timeline.tracks);
+  const { gaps, keyframes, speed } = request;
+  const timeline = buildTimeline(parts, { gaps, keyframes, speed, spans: delivered });
+  const prefixes = prefixesOf(parts);
+  const payload = buildPayload(parts, timeline.tracks, { packed, prefixes, keyframes });
   const creationUtcMs = delivered[0]?.startUtcMs ?? 0;
-  const header = headerOf(timeline, payload, creationUtcMs);
-  const slices: Slice[] = [{ kind: 'bytes', data: header }, ...payload.slices];
-  const etag = etagOf(request, parts, timeline, creationUtcMs);
+  const descriptions = timeline.tracks.map((track) => descriptionOf(track, parts));
+  const header = buildHeader({ parts, timeline, payload, descriptions, prefixes, creationUtcMs });
+  const etag = etagOf({ request, parts, timeline, descriptions, prefixes, creationUtcMs });
   const endUtcMs = Math.max(...delivered.map((span) => span.endUtcMs));
   return {
-    file: new VirtualFile(slices, etag, Math.ceil(endUtcMs / 1000) * 1000),
-    manifest: manifestOf(request, parts, timeline, delivered, missing),
+    file: new VirtualFile([...header, ...payload.slices], etag, Math.ceil(endUtcMs / 1000) * 1000),
+    manifest: manifestOf({ request, parts, timeline, delivered, missing, descriptions, answers, prefixes }),
   };
 }
 
-function nothingThere({ camera, startUtcMs, endUtcMs }: PlanRequest): FootageError {
+/** A time-lapse has no pictures but sync samples, so nothing to hide before the first. */
+function wishOf({ startUtcMs, endUtcMs, tracks, begin, keyframes }: PlanRequest) {
+  const range = { startUtcMs, endUtcMs };
+  if (!keyframes) return { ...range, tracks, begin };
+  return { ...range, tracks: 'video' as const, begin: begin === 'next' ? begin : ('keyframe' as const) };
+}
+
+function missingFrom(delivered: readonly Span[], request: Span): Span[] {
+  return gapsBetween(
+    delivered.toSorted((a, b) => a.startUtcMs - b.startUtcMs),
+    request,
+  );
+}
+
+function nothingThere({ camera, startUtcMs, endUtcMs, tracks, begin }: PlanRequest): FootageError {
+  const what = tracks === 'all' ? 'footage' : tracks;
+  const hint = begin === 'next' ? ', or none that begins with a sync sample' : '';
   return new FootageError(
     'E_RANGE_EMPTY',
-    `Camera "${camera}" has no footage between ${iso(startUtcMs)} and ${iso(endUtcMs)}: its timeline (or "footage list") shows what there is.`,
+    `Camera "${camera}" has no ${what} between ${iso(startUtcMs)} and ${iso(endUtcMs)}${hint}: its timeline (or "footage list") shows what there is.`,
   );
 }
 
@@ -90,98 +86,69 @@ function gapError({ camera }: PlanRequest, missing: readonly Span[]): FootageErr
   const where = first === undefined ? '' : ` from ${iso(first.startUtcMs)} to ${iso(first.endUtcMs)}`;
   return new FootageError(
     'E_GAP',
-    `Footage of camera "${camera}" is missing${where}: ask for a range without gaps, or leave gaps=collapse.`,
+    `Footage of camera "${camera}" is missing${where}: ask for a range without gaps, or for gaps=collapse or gaps=freeze.`,
   );
 }
 
 /** Runs go by the wall time of their first presented sample; the UUID decides between equal ones. */
 function byStart(a: Run, b: Run): number {
-  return a.startUtcMs - b.startUtcMs || (a.id < b.id ? -1 : 1);
+  if (a.startUtcMs !== b.startUtcMs) return a.startUtcMs - b.startUtcMs;
+  if (a.id !== b.id) return a.id < b.id ? -1 : 1;
+  return (a.segments[0]?.row.sequence ?? 0) - (b.segments[0]?.row.sequence ?? 0);
 }
 
 /** Wall time of what a part presents. */
-function spanOf({ video, audio, pictures, originS, endS }: Part): Span {
-  const source = video?.source ?? audio?.source;
-  if (source === undefined) throw new RangeError('a part has a track');
-  const { clock, samples, track } = source;
-  const selection = video ?? audio;
-  const firstDts = samples.dts[selection?.from ?? 0] ?? 0;
-  const lastDts = samples.dts[(selection?.to ?? 1) - 1] ?? 0;
-  const from = pictures?.from ?? originS * track.timescale;
-  const to = pictures?.to ?? endS * track.timescale;
+function spanOf({ video, audios, pictures, originS, endS }: Part): Span {
+  const selection = video ?? audios.find((audio) => audio !== undefined);
+  if (selection === undefined) throw new RangeError('a part has a track');
+  const { source, from, to } = selection;
+  const { timescale } = source;
+  const first = pictures?.from ?? originS * timescale;
   return {
-    startUtcMs: clock.utcMs(Math.min(from, originS * track.timescale), firstDts),
-    endUtcMs: clock.utcMs(to, lastDts),
+    startUtcMs: source.utcMs(Math.min(first, originS * timescale), from),
+    endUtcMs: source.utcMs(pictures?.to ?? endS * timescale, to - 1),
   };
 }
 
-/** `ftyp`, `moov` and the header of `mdat`: everything in front of the payload. */
-function headerOf(timeline: Timeline, payload: Payload, creationUtcMs: number): Uint8Array {
-  const mdat = boxHeader('mdat', payload.length);
-  const movie = writeMovie({
-    timescale: timeline.timescale,
-    creationUtcMs,
-    tracks: timeline.tracks.map(({ track, samples, edits }) => ({ track, samples, edits })),
-    extra: [],
-    shift: (moovBytes) => FTYP.byteLength + moovBytes + mdat.byteLength,
+/** What the sample entry of an answer's track tells: the configuration that comes first. */
+function descriptionOf({ kind, rank }: AnswerTrack, parts: readonly Part[]): Track {
+  for (const part of parts) {
+    const selection = kind === 'video' ? part.video : part.audios[rank];
+    if (selection !== undefined) return trackOf(part, selection);
+  }
+  throw new RangeError('a track of an answer has samples');
+}
+
+interface EtagInput {
+  readonly request: PlanRequest;
+  readonly parts: readonly Part[];
+  readonly timeline: Timeline;
+  readonly descriptions: readonly Track[];
+  readonly prefixes: Prefixes | undefined;
+  readonly creationUtcMs: number;
+}
+
+/** Hash of what decides the bytes: renderer, policy, descriptions, and every piece with the identity of its segment. */
+function etagOf({ request, parts, timeline, descriptions, prefixes, creationUtcMs }: EtagInput): string {
+  const hash = createHash('sha256');
+  const add = (value: unknown) => hash.update(JSON.stringify(value)).update('\n');
+  add([RENDERER_VERSION, request.keyframes, prefixes !== undefined]);
+  add([timeline.timescale, Math.floor(creationUtcMs / 1000)]);
+  timeline.tracks.forEach((track, i) => {
+    const { kind, timescale, edits, durationTicks, raise, pieces } = track;
+    const description = descriptions[i];
+    add([kind, timescale, edits, durationTicks, raise]);
+    if (description !== undefined) hash.update(writeSampleEntry(description));
+    for (const piece of pieces) add(identityOf(piece, parts));
   });
-  return concatBytes([FTYP, movie.bytes, mdat]);
+  return `"${hash.digest('hex').slice(0, 32)}"`;
 }
 
-/** Hash of what decides the bytes: renderer, policy, and per part and segment identity and sample ranges. */
-function etagOf(request: PlanRequest, parts: readonly Part[], timeline: Timeline, creationUtcMs: number): string {
-  const identity = {
-    renderer: RENDERER_VERSION,
-    gaps: request.gaps,
-    timescale: timeline.timescale,
-    creationS: Math.floor(creationUtcMs / 1000),
-    parts: parts.map((part, p) => ({
-      origin: part.originS,
-      end: part.endS,
-      pictures: part.pictures,
-      start: timeline.starts[p],
-      segments: part.run.segments.flatMap(({ id, repairGeneration }, s) => {
-        const samples = timeline.tracks.map((track) => samplesIn(track, p, s));
-        return samples.some(isSome) ? [[id, repairGeneration, ...samples]] : [];
-      }),
-    })),
-  };
-  return `"${createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 32)}"`;
-}
-
-/** The samples [from, to) of a segment, counted in the segment, that a part takes. */
-function samplesIn({ picks }: AnswerTrack, part: number, segment: number): [number, number] {
-  const selection = picks[part]?.selection;
-  if (selection === undefined) return [0, 0];
-  const base = selection.source.bases[segment] ?? 0;
-  const count = (selection.source.bases[segment + 1] ?? 0) - base;
-  const from = Math.min(count, Math.max(0, selection.from - base));
-  return [from, Math.min(count, Math.max(from, selection.to - base))];
-}
-
-const isSome = ([from, to]: readonly [number, number]) => to > from;
-
-function manifestOf(
-  request: PlanRequest,
-  parts: readonly Part[],
-  { tracks, widenedJoints }: Timeline,
-  delivered: readonly Span[],
-  missing: readonly Span[],
-): Manifest {
-  const used = parts.flatMap((part, p) =>
-    part.run.segments.filter((_, s) => tracks.some((track) => isSome(samplesIn(track, p, s)))),
-  );
-  const silent = tracks.flatMap((track) => track.silent.flat());
-  return {
-    camera: request.camera,
-    asked: { startUtcMs: request.startUtcMs, endUtcMs: request.endUtcMs },
-    delivered,
-    missing,
-    codecs: tracks.map(({ track }) => track.codec),
-    segments: [...new Set(used.map(({ id }) => id))],
-    hiddenPictures: parts.reduce((sum, part) => sum + part.hiddenPictures, 0),
-    silentAudioFrames: silent.reduce((sum, { from, to }) => sum + to - from, 0),
-    droppedAudioFrames: tracks.reduce((sum, track) => sum + track.droppedFrames, 0),
-    widenedJoints,
-  };
+function identityOf(piece: Piece, parts: readonly Part[]): unknown[] {
+  const { kind, part, count, start } = piece;
+  if (piece.kind === 'silence') return [kind, part, count, start, piece.frameTicks];
+  const row = parts[part]?.run.segments[piece.segment]?.row;
+  if (piece.kind === 'keys') return [kind, row?.id, row?.repairGeneration, piece.ranges, count, start];
+  const place = [piece.source.index, piece.sample, count, start, piece.lastTicks];
+  return [kind, part, row?.id, row?.repairGeneration, ...place];
 }

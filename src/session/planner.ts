@@ -3,12 +3,14 @@
  * again. A plan is kept under its request and the identity of every segment it may depend on, so a repaired, sealed or
  * removed segment is never served from an old plan. Answers that reach into an open segment are not kept.
  */
-import type { SegmentRow } from '../catalog/catalog.ts';
-import { type LoadDeps, loadRuns, rowsOf } from './load.ts';
-import { type Plan, type PlanRequest, planMp4 } from './plan.ts';
-import { refuseLongRows } from './size.ts';
+import type { Catalog, SegmentRow } from '../catalog/catalog.ts';
+import type { SegmentCache } from '../segment/cache.ts';
+import { loadRuns, type LoadDeps, rowsOf, TrackCache } from './load.ts';
+import { Expansions } from './packed.ts';
+import { type Plan, planMp4 } from './plan.ts';
+import type { PlanRequest } from './request.ts';
 
-/** Bytes of headers and other computed bytes kept over all plans. */
+/** Bytes that are kept over all plans. */
 const MAX_CACHED_BYTES = 32 * 2 ** 20;
 
 export class Planner {
@@ -16,8 +18,8 @@ export class Planner {
   readonly #plans = new Map<string, Plan>();
   #bytes = 0;
 
-  constructor(deps: LoadDeps) {
-    this.#deps = deps;
+  constructor(deps: { readonly archive: string; readonly catalog: Catalog; readonly cache: SegmentCache }) {
+    this.#deps = { ...deps, tracks: new TrackCache() };
   }
 
   /** @throws FootageError E_RANGE_EMPTY, E_RANGE_TOO_LONG, E_GAP, E_CHANGES, E_DAMAGED, E_IO */
@@ -26,8 +28,8 @@ export class Planner {
     const key = keyOf(request, rows);
     const known = key === undefined ? undefined : this.#plans.get(key);
     if (known !== undefined) return known;
-    refuseLongRows(rows, request);
-    const plan = planMp4(await loadRuns(rows, this.#deps), request);
+    const runs = await loadRuns(rows, request, this.#deps);
+    const plan = planMp4(runs, request, { cache: this.#deps.cache, expansions: new Expansions() });
     // A plan that begins in an earlier segment of its run depends on more than its key says.
     const ids = new Set(rows.map((row) => row.id));
     if (key !== undefined && plan.manifest.segments.every((id) => ids.has(id))) this.#keep(key, plan);
@@ -47,8 +49,9 @@ export class Planner {
 }
 
 /** Identity of request and segments; undefined when a segment may still grow. */
-function keyOf({ camera, startUtcMs, endUtcMs, gaps }: PlanRequest, rows: readonly SegmentRow[]): string | undefined {
+function keyOf(request: PlanRequest, rows: readonly SegmentRow[]): string | undefined {
   if (rows.some((row) => row.state === 'open')) return undefined;
-  const segments = rows.map((row) => `${row.id}/${row.repairGeneration}`).join(' ');
-  return `${camera} ${startUtcMs} ${endUtcMs} ${gaps} ${segments}`;
+  const { camera, startUtcMs, endUtcMs, gaps, changes, part, begin, tracks, keyframes, speed } = request;
+  const segments = rows.map((row) => `${row.id}/${row.repairGeneration}`);
+  return [camera, startUtcMs, endUtcMs, gaps, changes, part, begin, tracks, keyframes, speed, ...segments].join(' ');
 }

@@ -1,11 +1,12 @@
 /**
  * What of a run is in a range [start, end) of wall time: which pictures are presented, which samples decoding needs
- * besides, and the audio that goes with them (design, "What is in a range").
+ * besides, and the audio that goes with them (docs/decisions.md, "What is in a range").
  *
  * A sample is presented if its presentation interval meets the range. Borders lie on borders of presented pictures (of
- * audio frames where there is no video), for both tracks at the same instant.
+ * audio frames where there is no video), for all tracks at the same instant.
  */
 import { ptsAt } from '../segment/summary.ts';
+import type { BeginPolicy, TrackChoice } from './request.ts';
 import { leadingTrack, type Run, type RunTrack, type Stretch, stretchesOf } from './run.ts';
 
 /** A span of wall time, Unix ms, end exclusive. */
@@ -14,7 +15,13 @@ export interface Span {
   readonly endUtcMs: number;
 }
 
-/** Samples [from, to) of a track, in decode order. */
+/** What to select. */
+export interface Wish extends Span {
+  readonly tracks: TrackChoice;
+  readonly begin: BeginPolicy;
+}
+
+/** Items [from, to) of a track, in decode order. */
 export interface Selection {
   readonly source: RunTrack;
   readonly from: number;
@@ -25,10 +32,11 @@ export interface Selection {
 export interface Part {
   readonly run: Run;
   readonly video: Selection | undefined;
-  readonly audio: Selection | undefined;
+  /** Per audio track of the run, by its rank among them. */
+  readonly audios: readonly (Selection | undefined)[];
   /** Presented pictures, in ticks of the video: first presentation time and end. */
   readonly pictures: { readonly from: number; readonly to: number } | undefined;
-  /** The first presented instant of the part, over both tracks; seconds. */
+  /** The first presented instant of the part, over all tracks; seconds. */
   readonly originS: number;
   /** Where the next part joins: end of the pictures, of the audio if there are none; seconds. */
   readonly endS: number;
@@ -36,6 +44,8 @@ export interface Part {
   readonly hiddenPictures: number;
   /** The range ends inside the part: tracks end together. */
   readonly cutAtEnd: boolean;
+  /** No audio frame before the first presented one is wanted, not even to prime a decoder. */
+  readonly nothingBefore: boolean;
 }
 
 interface Pictures {
@@ -51,67 +61,60 @@ interface Pictures {
 const EPSILON_TICKS = 1e-6;
 
 /** The parts of a run that meet the span, in order. */
-export function selectRun(run: Run, span: Span): Part[] {
-  const leading = leadingTrack(run);
+export function selectRun(run: Run, wish: Wish): Part[] {
+  const tracks = run.tracks.filter(({ kind }) => wish.tracks === 'all' || kind === wish.tracks);
+  const leading = leadingTrack(tracks);
   if (leading === undefined) return [];
-  const audio = run.tracks.find(({ track, samples }) => track.kind === 'audio' && samples.count > 0);
+  const audios = tracks.filter(({ kind }) => kind === 'audio');
   const stretches = stretchesOf(leading);
-  if (leading.track.kind === 'audio') {
-    return stretches.flatMap((stretch) => audioPart(run, leading, span, stretch) ?? []);
+  if (leading.kind === 'audio') {
+    return stretches.flatMap((stretch) => audioPart(run, audios, wish, windowOf(leading, stretch)) ?? []);
   }
   return stretches.flatMap((stretch, i) => {
     const window = audioWindow(leading, stretches, i);
-    const pictures = selectPictures(leading, stretch, span);
-    if (pictures !== undefined) return [videoPart(run, leading, audio, pictures, span, window)];
+    const pictures = selectPictures(leading, stretch, wish);
+    if (pictures !== undefined) return [videoPart(run, leading, audios, pictures, wish, window)];
     // A range may meet only the audio before the first or behind the last picture.
-    return audio === undefined ? [] : (audioPart(run, audio, span, window) ?? []);
+    return audioPart(run, audios, wish, window) ?? [];
   });
 }
 
-/** Run time in seconds whose audio belongs to stretch `i` of the video. */
+/** Run time in seconds whose audio belongs to a stretch. */
 interface Window {
   readonly fromS: number;
   readonly toS: number;
 }
 
-function audioWindow({ track }: RunTrack, stretches: readonly Stretch[], i: number): Window {
-  const beginS = (index: number) => (stretches[index]?.firstPts ?? 0) / track.timescale;
+function windowOf({ timescale }: RunTrack, { firstPts, endPts }: Stretch): Window {
+  return { fromS: firstPts / timescale, toS: endPts / timescale };
+}
+
+function audioWindow({ timescale }: RunTrack, stretches: readonly Stretch[], i: number): Window {
+  const beginS = (index: number) => (stretches[index]?.firstPts ?? 0) / timescale;
   return { fromS: i === 0 ? -Infinity : beginS(i), toS: i + 1 < stretches.length ? beginS(i + 1) : Infinity };
 }
 
 /** Pictures of a stretch that meet the span, and the samples they need. */
-function selectPictures(source: RunTrack, stretch: Stretch, span: Span): Pictures | undefined {
-  const { samples, clock } = source;
-  let cover = -Infinity;
-  let first = Infinity;
-  let next = Infinity;
-  let low = Infinity;
-  let high = -1;
-  for (let i = stretch.from; i < stretch.to; i++) {
-    const dts = samples.dts[i] ?? 0;
-    const pts = ptsAt(samples, i);
-    if (pts >= clock.ticksAt(span.endUtcMs, dts)) {
-      next = Math.min(next, pts);
-    } else if (pts >= clock.ticksAt(span.startUtcMs, dts)) {
-      first = Math.min(first, pts);
-      low = Math.min(low, i);
-      high = i;
-    } else {
-      cover = Math.max(cover, pts);
-    }
-  }
-  const startTick = clock.ticksAt(span.startUtcMs, samples.dts[stretch.to - 1] ?? 0);
-  const endTick = clock.ticksAt(span.endUtcMs, samples.dts[stretch.to - 1] ?? 0);
+function selectPictures(source: RunTrack, stretch: Stretch, wish: Wish): Pictures | undefined {
+  const { items } = source;
+  const { cover, first, next, low, high } = placeItems(source, stretch, wish);
+  const last = stretch.to - 1;
+  const startTick = source.ticksAt(wish.startUtcMs, last);
+  const endTick = source.ticksAt(wish.endUtcMs, last);
   // The picture before the first border is still on screen at the border, unless it ends or the next begins there.
   const covered = cover > -Infinity && first > startTick && coverEnd(stretch, first, next) > startTick;
   if (high === -1 && !covered) return undefined;
-  const from = covered ? cover : first;
   const bounds = covered ? including(source, stretch, cover, low, high) : { low, high };
-  const sync = syncBefore(source, stretch, bounds.low, from);
-  if (sync === undefined) return fromNextSync(source, stretch, span);
+  const shownFrom = covered ? cover : first;
+  const sync = syncBefore(source, stretch, bounds.low, shownFrom);
+  const startsBetween = sync !== undefined && ptsAt(items, sync) < shownFrom;
+  if (sync === undefined || (wish.begin === 'next' && (covered || startsBetween))) {
+    return fromNextSync(source, stretch, wish);
+  }
+  const from = wish.begin === 'keyframe' ? ptsAt(items, sync) : shownFrom;
   const to = next === Infinity ? stretch.endPts : next;
   let hidden = 0;
-  for (let i = sync; i <= bounds.high; i++) if (ptsAt(samples, i) < from) hidden++;
+  for (let i = sync; i <= bounds.high; i++) if (ptsAt(items, i) < from) hidden++;
   return {
     selection: { source, from: sync, to: bounds.high + 1 },
     from,
@@ -122,113 +125,157 @@ function selectPictures(source: RunTrack, stretch: Stretch, span: Span): Picture
   };
 }
 
+/** The items of a stretch by where they begin to be presented: before the span, in it, behind it. */
+function placeItems(source: RunTrack, stretch: Stretch, { startUtcMs, endUtcMs }: Span) {
+  const { items } = source;
+  let cover = -Infinity;
+  let first = Infinity;
+  let next = Infinity;
+  let low = Infinity;
+  let high = -1;
+  for (let i = stretch.from; i < stretch.to; i++) {
+    const pts = ptsAt(items, i);
+    if (pts >= source.ticksAt(endUtcMs, i)) {
+      next = Math.min(next, pts);
+    } else if (pts >= source.ticksAt(startUtcMs, i)) {
+      first = Math.min(first, pts);
+      low = Math.min(low, i);
+      high = i;
+    } else {
+      cover = Math.max(cover, pts);
+    }
+  }
+  return { cover, first, next, low, high };
+}
+
 /** When the picture before the first border goes off the screen. */
 function coverEnd(stretch: Stretch, first: number, next: number): number {
   const following = Math.min(first, next);
   return following === Infinity ? stretch.endPts : following;
 }
 
-function including({ samples }: RunTrack, stretch: Stretch, pts: number, low: number, high: number) {
+function including({ items }: RunTrack, stretch: Stretch, pts: number, low: number, high: number) {
   for (let i = stretch.from; i < stretch.to; i++) {
-    if (ptsAt(samples, i) === pts) return { low: Math.min(low, i), high: Math.max(high, i) };
+    if (ptsAt(items, i) === pts) return { low: Math.min(low, i), high: Math.max(high, i) };
   }
   return { low, high };
 }
 
 /** The last sync sample at or before `index` in decode order that is not presented behind `pts` (leading pictures). */
-function syncBefore({ samples }: RunTrack, stretch: Stretch, index: number, pts: number): number | undefined {
-  for (let i = index; i >= stretch.from; i--) if (samples.sync[i] === 1 && ptsAt(samples, i) <= pts) return i;
+function syncBefore({ items }: RunTrack, stretch: Stretch, index: number, pts: number): number | undefined {
+  for (let i = index; i >= stretch.from; i--) if (items.sync[i] === 1 && ptsAt(items, i) <= pts) return i;
   return undefined;
 }
 
-/** Where the beginning cannot be decoded: the pictures from the next sync sample on, if the span reaches it. */
-function fromNextSync(source: RunTrack, stretch: Stretch, span: Span): Pictures | undefined {
-  const { samples } = source;
+/**
+ * The pictures from the next sync sample on, if the span reaches it: where the beginning cannot be decoded, or is not
+ * wanted. Nothing that is presented before the span comes with it.
+ */
+function fromNextSync(source: RunTrack, stretch: Stretch, wish: Wish): Pictures | undefined {
+  const { items } = source;
   for (let i = stretch.from; i < stretch.to; i++) {
-    if (samples.sync[i] !== 1) continue;
-    const pts = ptsAt(samples, i);
-    const startUtcMs = source.clock.utcMs(pts, samples.dts[i] ?? 0);
-    if (startUtcMs >= span.endUtcMs) return undefined;
-    if (startUtcMs < span.startUtcMs) continue;
-    return selectPictures(source, { ...stretch, from: i, firstPts: pts }, { ...span, startUtcMs });
+    if (items.sync[i] !== 1) continue;
+    const pts = ptsAt(items, i);
+    const startUtcMs = source.utcMs(pts, i);
+    if (startUtcMs >= wish.endUtcMs) return undefined;
+    if (startUtcMs < wish.startUtcMs || (wish.begin === 'next' && leadsInto(source, stretch, i, wish))) continue;
+    return selectPictures(source, { ...stretch, from: i, firstPts: pts }, { ...wish, startUtcMs, begin: 'exact' });
   }
   return undefined;
+}
+
+/** Whether pictures behind sync sample `sync` in decode order are presented before the span. */
+function leadsInto(source: RunTrack, stretch: Stretch, sync: number, { startUtcMs }: Span): boolean {
+  for (let i = sync + 1; i < stretch.to && source.items.sync[i] !== 1; i++) {
+    if (ptsAt(source.items, i) < source.ticksAt(startUtcMs, i)) return true;
+  }
+  return false;
 }
 
 function videoPart(
   run: Run,
   source: RunTrack,
-  audioTrack: RunTrack | undefined,
+  audioTracks: readonly RunTrack[],
   pictures: Pictures,
-  span: Span,
+  wish: Wish,
   window: Window,
 ): Part {
-  const { timescale } = source.track;
+  const { timescale } = source;
   const fromS = pictures.from / timescale;
   const endS = pictures.to / timescale;
   // Without a picture at the border, the audio may begin before the pictures or end behind them.
   const audioFromS = pictures.cutAtStart ? fromS : -Infinity;
   const audioToS = pictures.cutAtEnd ? endS : Infinity;
   const limits = { fromS: Math.max(window.fromS, audioFromS), toS: Math.min(window.toS, audioToS) };
-  const audio = audioTrack && selectAudio(audioTrack, limits, span, pictures);
-  const audioStart = audio && audioTrack ? firstInstant(audioTrack, audio, limits.fromS) : Infinity;
+  const audios = audioTracks.map((track) => selectAudio(track, limits, wish, pictures));
+  const starts = audios.map((audio) => (audio === undefined ? Infinity : firstInstant(audio, limits.fromS)));
   return {
     run,
     video: pictures.selection,
-    audio,
+    audios,
     pictures: { from: pictures.from, to: pictures.to },
-    originS: pictures.cutAtStart ? fromS : Math.min(fromS, audioStart),
+    originS: pictures.cutAtStart ? fromS : Math.min(fromS, ...starts),
     endS,
     hiddenPictures: pictures.hidden,
     cutAtEnd: pictures.cutAtEnd,
+    nothingBefore: wish.begin === 'next',
   };
 }
 
 /** Seconds at which the first presented frame of the selection begins; priming is never presented. */
-function firstInstant({ samples, track }: RunTrack, { from }: Selection, notBeforeS: number): number {
-  return Math.max(0, notBeforeS, (samples.dts[from] ?? 0) / track.timescale);
+function firstInstant({ source, from }: Selection, notBeforeS: number): number {
+  return Math.max(0, notBeforeS, (source.items.dts[from] ?? 0) / source.timescale);
 }
 
 /** Audio frames that meet the limits; where these are open, the span decides by the audio's own clock. */
 function selectAudio(
   source: RunTrack,
   limits: Window,
-  span: Span,
+  wish: Wish,
   cut: { readonly cutAtStart: boolean; readonly cutAtEnd: boolean },
 ): Selection | undefined {
-  const { samples, track, clock } = source;
-  const fromTicks = limits.fromS * track.timescale;
-  const toTicks = limits.toS * track.timescale;
+  const { items, timescale } = source;
+  const fromTicks = limits.fromS * timescale;
+  const toTicks = limits.toS * timescale;
   let from = -1;
   let to = -1;
-  for (let i = 0; i < samples.count; i++) {
-    const dts = samples.dts[i] ?? 0;
-    const end = dts + (samples.duration[i] ?? 0);
+  for (let i = 0; i < items.count; i++) {
+    const dts = items.dts[i] ?? 0;
+    const end = dts + (items.duration[i] ?? 0);
     if (end <= 0 || end <= fromTicks + EPSILON_TICKS || dts >= toTicks - EPSILON_TICKS) continue;
-    if (!cut.cutAtStart && end <= clock.ticksAt(span.startUtcMs, dts)) continue;
-    if (!cut.cutAtEnd && dts >= clock.ticksAt(span.endUtcMs, dts)) continue;
+    if (!cut.cutAtStart && end <= source.ticksAt(wish.startUtcMs, i)) continue;
+    if (!cut.cutAtEnd && dts >= source.ticksAt(wish.endUtcMs, i)) continue;
+    if (wish.begin === 'next' && isBefore(source, i, cut.cutAtStart ? fromTicks : undefined, wish)) continue;
     if (from === -1) from = i;
     to = i + 1;
   }
   return from === -1 ? undefined : { source, from, to };
 }
 
-function audioPart(run: Run, source: RunTrack, span: Span, within: Stretch | Window): Part | undefined {
-  const { timescale } = source.track;
-  const limits = 'fromS' in within ? within : { fromS: within.firstPts / timescale, toS: within.endPts / timescale };
-  const audio = selectAudio(source, limits, span, { cutAtStart: false, cutAtEnd: false });
-  if (audio === undefined) return undefined;
-  const last = audio.to - 1;
+/** Whether a frame begins before what is wanted: with nothing earlier in the file, it is left out as a whole. */
+function isBefore(source: RunTrack, item: number, fromTicks: number | undefined, { startUtcMs }: Span): boolean {
+  return (source.items.dts[item] ?? 0) < (fromTicks ?? source.ticksAt(startUtcMs, item)) - EPSILON_TICKS;
+}
+
+function audioPart(run: Run, tracks: readonly RunTrack[], wish: Wish, limits: Window): Part | undefined {
+  const audios = tracks.map((track) => selectAudio(track, limits, wish, { cutAtStart: false, cutAtEnd: false }));
+  const present = audios.filter((audio) => audio !== undefined);
+  if (present.length === 0) return undefined;
   return {
     run,
     video: undefined,
-    audio,
+    audios,
     pictures: undefined,
-    originS: firstInstant(source, audio, -Infinity),
-    endS: ((source.samples.dts[last] ?? 0) + (source.samples.duration[last] ?? 0)) / timescale,
+    originS: Math.min(...present.map((audio) => firstInstant(audio, -Infinity))),
+    endS: Math.max(...present.map(endInstant)),
     hiddenPictures: 0,
     cutAtEnd: false,
+    nothingBefore: wish.begin === 'next',
   };
+}
+
+function endInstant({ source, to }: Selection): number {
+  return ((source.items.dts[to - 1] ?? 0) + (source.items.duration[to - 1] ?? 0)) / source.timescale;
 }
 
 /**
@@ -238,22 +285,22 @@ function audioPart(run: Run, source: RunTrack, span: Span, within: Stretch | Win
 export function showInside(part: Part, hasForerunner: boolean, hasSuccessor: boolean): Part {
   const { video, pictures } = part;
   if (video === undefined || pictures === undefined) return part;
-  const { samples, track } = video.source;
+  const { items, timescale } = video.source;
   let from = pictures.from;
   let to = pictures.to;
   if (hasForerunner && part.hiddenPictures > 0) {
-    for (let i = video.from; i < video.to; i++) from = Math.min(from, ptsAt(samples, i));
+    for (let i = video.from; i < video.to; i++) from = Math.min(from, ptsAt(items, i));
   }
   if (hasSuccessor && part.cutAtEnd) {
-    for (let i = video.from; i < video.to; i++) to = Math.max(to, ptsAt(samples, i) + (samples.duration[i] ?? 0));
+    for (let i = video.from; i < video.to; i++) to = Math.max(to, ptsAt(items, i) + (items.duration[i] ?? 0));
   }
   if (from === pictures.from && to === pictures.to) return part;
-  const originS = Math.min(part.originS, from / track.timescale);
+  const originS = Math.min(part.originS, from / timescale);
   return {
     ...part,
     pictures: { from, to },
     originS,
-    endS: to / track.timescale,
+    endS: to / timescale,
     hiddenPictures: from === pictures.from ? part.hiddenPictures : 0,
   };
 }

@@ -9,7 +9,7 @@ import { FootageError, ioError } from '../errors.ts';
 import type { Piece, Sender, SenderState, SharedFile } from '../sender/sender.ts';
 import { openShared } from '../sender/shared-file.ts';
 import type { RateLimiter } from './rate.ts';
-import type { ByteRange, Slice, VirtualFile } from './virtual-file.ts';
+import type { ByteRange, StoredSlice, VirtualFile } from './virtual-file.ts';
 
 export interface SendRangeOptions {
   readonly sender: Sender;
@@ -48,7 +48,7 @@ async function sendSlices(
   source: CurrentFile,
 ): Promise<void> {
   let delayMs = 0;
-  for (const slice of file.slices(range)) {
+  for await (const slice of file.slices(range)) {
     for await (const piece of piecesOf(slice, limiter.pieceBytes, source)) {
       await pause(delayMs, sender);
       await sendPiece(sender, piece);
@@ -108,7 +108,7 @@ async function pauseOnce(ms: number, sender: Sender): Promise<void> {
 }
 
 async function* piecesOf(
-  slice: Slice,
+  slice: StoredSlice,
   pieceBytes: number,
   source: CurrentFile,
 ): AsyncGenerator<Piece, void, undefined> {

@@ -4,7 +4,9 @@
 import type { Native } from '../native-types.ts';
 import { type SendTarget, senderFor } from '../sender/for-target.ts';
 import type { Sender, SenderOptions } from '../sender/sender.ts';
-import type { Manifest, Plan } from './plan.ts';
+import { type Multipart, multipartOf } from './multipart.ts';
+import type { Manifest } from './manifest.ts';
+import type { Plan } from './plan.ts';
 import { rateLimiter, type RateLimiter, type RateOptions } from './rate.ts';
 import { sendRange } from './send.ts';
 import type { ByteRange, VirtualFile } from './virtual-file.ts';
@@ -16,6 +18,8 @@ const RENEW_MS = 60_000;
 export interface SendOptions {
   /** Bytes [start, end) of the answer; default all. */
   readonly range?: ByteRange;
+  /** Instead of `range`: these, in this order, as the body that `multipart` describes. */
+  readonly ranges?: readonly ByteRange[];
   readonly signal?: AbortSignal;
   /** Limit of this connection; default the archive's. A function of yours may take its place. */
   readonly rate?: RateOptions | RateLimiter;
@@ -61,6 +65,20 @@ export class Session {
 
   readonly contentType = 'video/mp4';
 
+  /**
+   * The body of a multipart/byteranges answer of these ranges, bytes [start, end) each: its type, which names the boundary,
+   * and its length in bytes. The same ranges give the same body.
+   * @throws RangeError for a range that is empty or outside of the answer, or for none at all
+   */
+  multipart(ranges: readonly ByteRange[]): { readonly contentType: string; readonly length: number } {
+    const { contentType, body } = this.#multipart(ranges);
+    return { contentType, length: body.length };
+  }
+
+  #multipart(ranges: readonly ByteRange[]): Multipart {
+    return multipartOf(this.#file, ranges, this.contentType);
+  }
+
   #renewLease(): void {
     // Named after the answer: a player that asks for one answer in many pieces renews one lease.
     const nowUtcMs = this.#deps.now();
@@ -68,9 +86,9 @@ export class Session {
   }
 
   /**
-   * Sends the body bytes of `range` on `target`: a ServerResponse, an HTTP/2 response, a socket or any Writable. The
-   * caller has set status and headers before and ends the answer afterwards. When it fails under way, the answer is
-   * truncated and `target` destroyed, so that nobody takes it for whole.
+   * Sends the body bytes of `range`, or the body of `ranges`, on `target`: a ServerResponse, an HTTP/2 response, a socket
+   * or any Writable. The caller has set status and headers before and ends the answer afterwards. When it fails under
+   * way, the answer is truncated and `target` destroyed, so that nobody takes it for whole.
    * @throws FootageError E_CLIENT_GONE, E_SENDER, E_IO, E_CLOSED; the signal's reason; RangeError for a range outside the
    * answer
    */
@@ -79,10 +97,8 @@ export class Session {
   }
 
   async #send(target: SendTarget, options: SendOptions, signal: AbortSignal): Promise<void> {
-    const { range = { start: 0, end: this.length }, rate = this.#deps.rate } = options;
-    if (!(range.start >= 0 && range.start <= range.end && range.end <= this.length)) {
-      throw new RangeError(`the range ${range.start}..${range.end} does not lie in 0..${this.length}`);
-    }
+    const { rate = this.#deps.rate } = options;
+    const { file, range } = this.#body(options);
     const limiter = 'spend' in rate ? rate : rateLimiter(rate);
     const sender = await this.#sender(target, options, signal);
     let renewAtMs = performance.now() + RENEW_MS;
@@ -92,7 +108,7 @@ export class Session {
       this.#renewLease();
     };
     try {
-      await sendRange(this.#file, range, { sender, limiter, signal, onPiece });
+      await sendRange(file, range, { sender, limiter, signal, onPiece });
     } catch (error) {
       target.destroy();
       throw error;
@@ -100,6 +116,18 @@ export class Session {
       sender.close();
       this.#renewLease();
     }
+  }
+
+  /** The bytes that are asked for: a range of which file. */
+  #body({ range, ranges }: SendOptions): { readonly file: VirtualFile; readonly range: ByteRange } {
+    if (ranges !== undefined) {
+      if (range !== undefined) throw new TypeError('a send has one range or several ranges, not both');
+      const { body } = this.#multipart(ranges);
+      return { file: body, range: { start: 0, end: body.length } };
+    }
+    const { start, end } = range ?? { start: 0, end: this.length };
+    if (start >= 0 && start <= end && end <= this.length) return { file: this.#file, range: { start, end } };
+    throw new RangeError(`the range ${start}..${end} does not lie in 0..${this.length}`);
   }
 
   /** An answer whose turn had not come yet when the signal aborted will never be whole: its target is destroyed. */

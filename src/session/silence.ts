@@ -1,9 +1,14 @@
 /**
- * Silent frames: what is inserted where an answer's audio has to wait for its video. One row per codec.
+ * Silent frames: what is inserted where an answer's audio has to wait for its video. One kind per codec:
  *
- * AAC-LC (ISO/IEC 14496-3 4.4.2.1): a raw_data_block of empty channel elements, written bit by bit.
+ * - AAC-LC (ISO/IEC 14496-3 4.4.2.1): a raw_data_block of empty channel elements, written bit by bit. It is as long as
+ *   every frame of its track.
+ * - Opus (RFC 6716): a packet of CELT frames whose silence flag is set. (A packet of no bytes would not be silence: for
+ *   it decoders make up what was lost.)
+ * - G.711: the code of the value 0, once per PCM sample and channel.
  */
 import type { Track } from '../media.ts';
+import { isG711, parseDops } from '../mp4/codec.ts';
 
 /** Channel elements per channel configuration (ISO/IEC 14496-3 table 1.19): S = single, P = pair, L = LFE. */
 const AAC_ELEMENTS: readonly string[] = ['', 'S', 'P', 'SP', 'SPS', 'SPP', 'SPPL', '', 'SPPPL'];
@@ -60,7 +65,53 @@ function silentAac(channels: number): Uint8Array | undefined {
   return bits.bytes();
 }
 
-/** A frame of silence for the track, or undefined if none is known for its codec. */
-export function silentFrame(track: Track): Uint8Array | undefined {
+/** TOC of CELT-only, full band, mono (RFC 6716 3.1): frames of 2.5, 5, 10 and 20 ms; the flag makes it stereo. */
+const CELT_TOCS: ReadonlyMap<number, number> = new Map([
+  [2.5, 0xe0],
+  [5, 0xe8],
+  [10, 0xf0],
+  [20, 0xf8],
+]);
+const TOC_STEREO = 0x04;
+/** Frame count code 3: a byte behind the TOC says how many frames, of one size, the packet has (3.2.5). */
+const TOC_COUNTED = 0x03;
+/** A range coder that begins so decodes the silence flag as set (4.3.1). */
+const CELT_SILENCE = [0xff, 0xfe];
+const LONGEST_FRAME_MS = 20;
+/** Of a packet (3.2.5, R5). */
+const LONGEST_PACKET_MS = 120;
+
+/** A packet that decodes to `ms` of silence in every channel; undefined if no packet has this length. */
+function silentOpus(dOps: Uint8Array, ms: number): Uint8Array | undefined {
+  const frameMs = Math.min(ms, LONGEST_FRAME_MS);
+  const frames = ms / frameMs;
+  const toc = CELT_TOCS.get(frameMs);
+  if (toc === undefined || !Number.isInteger(frames) || ms > LONGEST_PACKET_MS) return undefined;
+  const { streams, coupledStreams } = parseDops(dOps);
+  const packets = Array.from({ length: streams }, (_, stream) => {
+    const stereo = stream < coupledStreams ? TOC_STEREO : 0;
+    // All streams but the last say how long their frames are (appendix B, self-delimiting framing).
+    const size = stream < streams - 1 ? [CELT_SILENCE.length] : [];
+    const head = frames === 1 ? [toc | stereo] : [toc | stereo | TOC_COUNTED, frames];
+    return [...head, ...size, ...Array.from({ length: frames }, () => CELT_SILENCE).flat()];
+  });
+  return Uint8Array.from(packets.flat());
+}
+
+/** The code of 0 in A-law, and of +0 in µ-law (ITU-T G.711 tables 1a, 2a, with the bits inverted as transmitted). */
+const G711_SILENCE: Readonly<Record<string, number>> = { alaw: 0xd5, ulaw: 0xff };
+
+function silentG711({ codec, timescale, sampleRate = 0, channels = 0 }: Track, ticks: number): Uint8Array | undefined {
+  const samples = Math.round((ticks * sampleRate) / timescale);
+  return samples === 0 ? undefined : new Uint8Array(samples * channels).fill(G711_SILENCE[codec] ?? 0);
+}
+
+/**
+ * A frame of silence for the track, or undefined if none is known for its codec. `frameTicks`, in ticks of the track's
+ * timescale, is how long it lasts; AAC frames are all of one length, which it must be.
+ */
+export function silentFrame(track: Track, frameTicks: number): Uint8Array | undefined {
+  if (isG711(track.codec)) return silentG711(track, frameTicks);
+  if (track.codec === 'opus') return silentOpus(track.config, (frameTicks * 1000) / track.timescale);
   return track.codec.startsWith('mp4a.40.') ? silentAac(track.channels ?? 0) : undefined;
 }

@@ -1,12 +1,37 @@
 /**
  * The result of pass 1: an immutable, sorted list of slices with a length, an ETag and a Last-Modified. Everything that
  * is served is a virtual file; a byte range is a binary search.
+ *
+ * A slice's length is known when the file is planned. What is in a computed slice is worked out when it is reached, and
+ * only for the bytes that are asked for: a plan costs as much as there are segments, not as there are frames.
  */
 
-/** Bytes in memory, or a range of a file. */
-export type Slice =
-  | { readonly kind: 'bytes'; readonly data: Uint8Array }
-  | { readonly kind: 'file'; readonly path: string; readonly offset: number; readonly length: number };
+/** Bytes in memory. */
+export interface BytesSlice {
+  readonly kind: 'bytes';
+  readonly data: Uint8Array;
+}
+
+/** A range of a file. */
+export interface FileSlice {
+  readonly kind: 'file';
+  readonly path: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Slices that can be sent as they are. */
+export type StoredSlice = BytesSlice | FileSlice;
+
+/** Bytes that are worked out when they are reached. */
+export interface ComputedSlice {
+  readonly kind: 'computed';
+  readonly length: number;
+  /** The bytes [from, to) of this slice, in order; always the same for the same range. */
+  readonly read: (from: number, to: number) => AsyncIterable<StoredSlice> | Iterable<StoredSlice>;
+}
+
+export type Slice = StoredSlice | ComputedSlice;
 
 export function sliceLength(slice: Slice): number {
   return slice.kind === 'bytes' ? slice.data.byteLength : slice.length;
@@ -17,6 +42,9 @@ export interface ByteRange {
   readonly start: number;
   readonly end: number;
 }
+
+/** Rough memory of a slice that holds no bytes of its own. */
+const SLICE_BYTES = 200;
 
 export class VirtualFile {
   /** Bytes. */
@@ -42,20 +70,21 @@ export class VirtualFile {
     this.lastModifiedUtcMs = lastModifiedUtcMs;
   }
 
-  /** Bytes of the answer that are held in memory. */
+  /** Memory that the file holds, bytes: roughly. */
   get memoryBytes(): number {
-    return this.#slices.reduce((sum, slice) => sum + (slice.kind === 'bytes' ? slice.data.byteLength : 0), 0);
+    const bytes = this.#slices.reduce((sum, slice) => sum + (slice.kind === 'bytes' ? slice.data.byteLength : 0), 0);
+    return bytes + SLICE_BYTES * this.#slices.length;
   }
 
-  /** The parts of slices that make up `range`, in order. */
-  *slices({ start, end }: ByteRange): Generator<Slice, void, undefined> {
+  /** The parts of slices that make up `range`, in order; none is empty. */
+  async *slices({ start, end }: ByteRange): AsyncGenerator<StoredSlice, void, undefined> {
     for (let i = this.#indexAt(start); i < this.#slices.length; i++) {
       const slice = this.#slices[i];
       const at = this.#starts[i] ?? 0;
       if (slice === undefined || at >= end) return;
       const from = Math.max(0, start - at);
       const to = Math.min(sliceLength(slice), end - at);
-      if (to > from) yield part(slice, from, to);
+      if (to > from) yield* storedParts(slice, from, to);
     }
   }
 
@@ -71,7 +100,23 @@ export class VirtualFile {
   }
 }
 
-function part(slice: Slice, from: number, to: number): Slice {
+async function* storedParts(slice: Slice, from: number, to: number): AsyncGenerator<StoredSlice, void, undefined> {
+  if (slice.kind !== 'computed') {
+    yield partOf(slice, from, to);
+    return;
+  }
+  let missing = to - from;
+  for await (const part of slice.read(from, to)) {
+    missing -= sliceLength(part);
+    // An answer whose length was announced must not end up shorter or longer in silence.
+    if (missing < 0) break;
+    if (sliceLength(part) > 0) yield part;
+  }
+  if (missing !== 0) throw new RangeError(`a computed slice gives other bytes than it announced (${missing} are missing)`);
+}
+
+/** The bytes [from, to) of a slice. */
+export function partOf(slice: StoredSlice, from: number, to: number): StoredSlice {
   if (slice.kind === 'bytes') return { kind: 'bytes', data: slice.data.subarray(from, to) };
   return { ...slice, offset: slice.offset + from, length: to - from };
 }

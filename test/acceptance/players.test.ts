@@ -16,6 +16,8 @@ import { temporaryFolder } from '../support/tmp.ts';
 const PRESENTED = 0.4;
 const SEEN_FLASHES = 0.6;
 const FRAME_S = 0.04;
+/** What is played in real time stumbles now and then on a busy machine; an answer that is wrong is so in every playback. */
+const IN_REAL_TIME = { retry: 3 };
 
 /** The archive's segment files, by time. */
 async function segmentsOf(archive: Archive, camera: string): Promise<string[]> {
@@ -43,7 +45,7 @@ async function expectWhole(playback: Playback, file: string): Promise<void> {
   }
 }
 
-test('a sealed segment plays and seeks as a plain file', async () => {
+test('a sealed segment plays and seeks as a plain file', IN_REAL_TIME, async () => {
   const folder = await temporaryFolder();
   await using archive = await openArchive(join(folder, 'archive'));
   await archive.import('door', await variantFile('plain'), { start: at(0), recorder: { segmentDurationMs: 4000 } });
@@ -54,24 +56,28 @@ test('a sealed segment plays and seeks as a plain file', async () => {
   await expectWhole(playback, second);
 });
 
-test('an export from the middle of a GOP, across a cut and a gap, plays and seeks from the server', async () => {
-  const folder = await temporaryFolder();
-  await using archive = await openArchive(join(folder, 'archive'));
-  const file = await variantFile('plain');
-  const recorder = { segmentDurationMs: 4000 };
-  const { endUtcMs } = await archive.import('door', file, { start: at(0), recorder });
-  await archive.import('door', file, { start: new Date(endUtcMs + 9500), recorder });
-  const request = { camera: 'door', start: at(7.3), end: at(24.4) };
-  const exported = join(folder, 'export.mp4');
-  await exportTo(exported, archive, request);
-  const query = `start=${request.start.toISOString()}&end=${request.end.toISOString()}`;
-  const playback = await withArchiveServer(archive, (base) =>
-    playInChromium(`${base}/api/cameras/door/export.mp4?${query}`, { seekTo: [0.33, 6.9, 3.1, 4.72] }),
-  );
-  await expectWhole(playback, exported);
-});
+test(
+  'an export from the middle of a GOP, across a cut and a gap, plays and seeks from the server',
+  IN_REAL_TIME,
+  async () => {
+    const folder = await temporaryFolder();
+    await using archive = await openArchive(join(folder, 'archive'));
+    const file = await variantFile('plain');
+    const recorder = { segmentDurationMs: 4000 };
+    const { endUtcMs } = await archive.import('door', file, { start: at(0), recorder });
+    await archive.import('door', file, { start: new Date(endUtcMs + 9500), recorder });
+    const request = { camera: 'door', start: at(7.3), end: at(24.4) };
+    const exported = join(folder, 'export.mp4');
+    await exportTo(exported, archive, request);
+    const query = `start=${request.start.toISOString()}&end=${request.end.toISOString()}`;
+    const playback = await withArchiveServer(archive, (base) =>
+      playInChromium(`${base}/api/cameras/door/export.mp4?${query}`, { seekTo: [0.33, 6.9, 3.1, 4.72] }),
+    );
+    await expectWhole(playback, exported);
+  },
+);
 
-test('sound and picture stay in step over many gaps', async () => {
+test('sound and picture stay in step over many gaps', IN_REAL_TIME, async () => {
   const folder = await temporaryFolder();
   await using archive = await openArchive(join(folder, 'archive'));
   const { request, flashes } = await importFlashes(archive, 8);

@@ -2,131 +2,139 @@
  * Recording in real time while other processes export it up to the present second, again and again: each export is a
  * sound beginning of the source that grows. And footage with a hole is planned as a gap that every decoder passes.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { describe, expect, test } from 'vitest';
 import { openArchive } from '../../src/archive.ts';
 import { native } from '../../src/native.ts';
 import { openIfThere } from '../../src/segment/disk.ts';
 import { OPEN_PREFIX } from '../../src/segment/layout.ts';
 import { readTrailer } from '../../src/segment/reader.ts';
+import type { Manifest } from '../../src/session/plan.ts';
 import { at, exportTo, picturesOf, variantFile } from '../support/acceptance.ts';
-import { packets, warnings } from '../support/ffmpeg.ts';
-import { mediaFile } from '../support/media.ts';
+import { footage, footageInBackground } from '../support/command.ts';
+import { type Packet, packets, warnings } from '../support/ffmpeg.ts';
+import { FRAME_RATE, mediaFile } from '../support/media.ts';
 import { run } from '../support/run.ts';
 import { temporaryFolder } from '../support/tmp.ts';
 
-const FOOTAGE = join(import.meta.dirname, '..', '..', 'bin', 'footage.cjs');
-
 interface Report {
   readonly appendedVideoFrames: number;
-  readonly appendedAudioFrames: number;
   readonly flushedVideoFrames: number;
 }
 
 interface Recorder {
   readonly camera: string;
-  readonly reports: Report[];
-  readonly ended: Promise<number | null>;
+  /** What it has reported so far. */
+  readonly reports: () => Report[];
+  /** Ends it, and gives its last report. */
+  readonly end: () => Promise<Report>;
 }
 
-function startRecorder(archive: string, camera: string, input: string, seconds: number): Recorder {
-  const args = [
-    'record',
-    '--archive',
-    archive,
-    '--camera',
-    camera,
-    '--input',
-    input,
-    '--duration',
-    String(seconds),
-    '--json',
-  ];
-  const child: ChildProcess = spawn(process.execPath, [FOOTAGE, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const reports: Report[] = [];
-  if (child.stdout === null) throw new Error('no standard output');
-  createInterface({ input: child.stdout }).on('line', (line) => reports.push(JSON.parse(line)));
-  return { camera, reports, ended: once(child, 'exit').then(([code]) => code) };
+function reportsIn(stdout: string): Report[] {
+  const whole = stdout.slice(0, stdout.lastIndexOf('\n') + 1);
+  return whole.split('\n').flatMap((line) => (line === '' ? [] : (JSON.parse(line) as Report)));
 }
 
-const hashesOf = async (file: string) => {
+/** Starts to record the file, and waits for the first report. */
+async function startRecorder(archive: string, camera: string, input: string): Promise<Recorder> {
+  const args = ['record', '--archive', archive, '--camera', camera, '--input', input, '--json'];
+  const program = footageInBackground(args);
+  await program.says(/"appendedVideoFrames":[1-9].*\n/);
+  const end = async () => {
+    const { status, stdout, stderr } = await program.end('SIGINT');
+    expect([status, stderr]).toEqual([0, '']);
+    return reportsIn(stdout).at(-1) ?? { appendedVideoFrames: 0, flushedVideoFrames: 0 };
+  };
+  return { camera, reports: () => reportsIn(program.stdout()), end };
+}
+
+interface Packets {
+  readonly video: readonly Packet[];
+  readonly audio: readonly Packet[];
+}
+
+async function packetsOf(file: string): Promise<Packets> {
   const all = await packets(file, { hash: true });
-  return [0, 1].map((stream) => all.filter((one) => one.stream === stream).map(({ hash }) => hash));
-};
+  const [video, audio] = [0, 1].map((index) => all.filter(({ stream }) => stream === index));
+  return { video: video ?? [], audio: audio ?? [] };
+}
 
 /** How many packets of the source the export begins with; fails when it has any other. */
-function prefixLength(exported: readonly unknown[], source: readonly unknown[]): number {
-  expect(exported.findIndex((hash, i) => hash !== source[i])).toBe(-1);
+function prefixLength(exported: readonly Packet[], source: readonly Packet[]): number {
+  expect(exported.findIndex(({ hash }, i) => hash !== source[i]?.hash)).toBe(-1);
   return exported.length;
 }
+
+/**
+ * How many pictures an export up to `endMs` of the recording must have at least, when so many had been appended before.
+ * The one that was appended last has no successor yet, so nobody knows how long it lasts. And a picture is appended when
+ * it is time to decode it: with B-frames its presentation may still lie ahead, behind the end of the range.
+ */
+function leastPictures(source: readonly Packet[], appended: number, endMs: number): number {
+  const known = source.slice(0, Math.max(0, appended - 1));
+  // A quarter of a picture is more than the rounding of instants to ticks.
+  return known.findLastIndex(({ pts, duration }) => pts / duration + 0.25 < (endMs * FRAME_RATE) / 1000) + 1;
+}
+
+/** Exports in a process of its own; returns the first instant of the answer, Unix ms. */
+async function exportUpTo(endS: number, archive: string, camera: string, output: string): Promise<number> {
+  const range = ['--start', String(endS - 3600), '--end', String(endS)];
+  const where = ['--archive', archive, '--camera', camera, '--json', '-o', output];
+  const { status, stdout } = await footage('export', ...where, ...range);
+  expect(status).toBe(0);
+  return (JSON.parse(stdout) as Manifest).delivered[0]?.startUtcMs ?? Infinity;
+}
+
+/** Several exports, over six seconds of the recording. */
+const hasGrown = (lengths: readonly number[]) => lengths.length > 2 && (lengths.at(-1) ?? 0) > (lengths[0] ?? 0) + 150;
 
 test('two recordings are exported up to the present second by other processes, while they grow', async () => {
   const folder = await temporaryFolder();
   const archive = join(folder, 'archive');
   const input = await mediaFile('h264-aac');
-  const source = await hashesOf(input);
-  const fromS = Date.now() / 1000 - 1;
-  const recorders = ['door', 'yard'].map((camera) => startRecorder(archive, camera, input, 9));
+  const source = await packetsOf(input);
+  const recorders = await Promise.all(['door', 'yard'].map((camera) => startRecorder(archive, camera, input)));
   const lengths = new Map<string, number[]>(recorders.map(({ camera }) => [camera, []]));
-  let round = 0;
-  const exportOnce = async ({ camera, reports }: Recorder) => {
+  const exportNow = async ({ camera, reports }: Recorder, round: number) => {
     const output = join(folder, `${camera}-${round}.mp4`);
-    const before = reports.at(-1);
-    const range = ['--start', String(fromS), '--end', String(Date.now() / 1000)];
-    await run(process.execPath, [FOOTAGE, 'export', '--archive', archive, '--camera', camera, ...range, '-o', output]);
-    const [video = [], audio = []] = await hashesOf(output);
-    // The picture that was appended last has no successor yet, so nobody knows how long it lasts.
-    expect(prefixLength(video, source[0] ?? [])).toBeGreaterThanOrEqual((before?.appendedVideoFrames ?? 0) - 1);
-    prefixLength(audio, source[1] ?? []);
+    const { appendedVideoFrames = 0 } = reports().at(-1) ?? {};
+    const endMs = Date.now();
+    const startUtcMs = await exportUpTo(endMs / 1000, archive, camera, output);
+    const { video, audio } = await packetsOf(output);
+    const least = leastPictures(source.video, appendedVideoFrames, endMs - startUtcMs);
+    expect(prefixLength(video, source.video)).toBeGreaterThanOrEqual(least);
+    prefixLength(audio, source.audio);
     if (round % 2 === 0) expect(await warnings(output)).toBe('');
     lengths.get(camera)?.push(video.length);
     await rm(output);
   };
-  for (const { reports } of recorders)
-    while (reports.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
-  for (; recorders.some(({ reports }) => (reports.at(-1)?.appendedVideoFrames ?? 0) < 190); round++) {
-    await Promise.all(recorders.map(exportOnce));
+  // However long a round takes.
+  for (let round = 0; ![...lengths.values()].every(hasGrown); round++) {
+    await Promise.all(recorders.map((recorder) => exportNow(recorder, round)));
   }
-  expect(await Promise.all(recorders.map(({ ended }) => ended))).toEqual([0, 0]);
-  for (const recorder of recorders) {
-    const grown = lengths.get(recorder.camera) ?? [];
-    expect(grown.length).toBeGreaterThan(2);
-    expect(grown).toEqual(grown.toSorted((a, b) => a - b));
-    expect(grown.at(-1)).toBeGreaterThan((grown[0] ?? 0) + 50);
-    // 9 s of 25 pictures; everything is durable at the end.
-    expect(recorder.reports.at(-1)).toMatchObject({ appendedVideoFrames: 225, flushedVideoFrames: 225 });
-    await exportOnce(recorder);
-    expect(lengths.get(recorder.camera)?.at(-1)).toBe(225);
+  for (const { camera, end } of recorders) {
+    const { appendedVideoFrames, flushedVideoFrames } = await end();
+    expect(flushedVideoFrames).toBe(appendedVideoFrames);
+    const output = join(folder, `${camera}.mp4`);
+    // A minute ahead: whatever was appended is presented before.
+    await exportUpTo(Date.now() / 1000 + 60, archive, camera, output);
+    const all = [...(lengths.get(camera) ?? []), prefixLength((await packetsOf(output)).video, source.video)];
+    expect(all.at(-1)).toBe(appendedVideoFrames);
+    expect(all).toEqual(all.toSorted((a, b) => a - b));
   }
-  await run(process.execPath, [FOOTAGE, 'verify', '--archive', archive]);
+  expect((await footage('verify', '--archive', archive)).status).toBe(0);
 });
 
 test('a second recorder of the same camera is refused by the name of the reason', async () => {
   const archive = join(await temporaryFolder(), 'archive');
   const input = await mediaFile('h264-aac');
-  const first = startRecorder(archive, 'door', input, 5);
-  while (first.reports.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
-  const args = [
-    'record',
-    '--archive',
-    archive,
-    '--camera',
-    'door',
-    '--input',
-    input,
-    '--duration',
-    '1',
-    '--wait',
-    '0.1',
-  ];
-  const { status, stderr } = await run(process.execPath, [FOOTAGE, ...args], { allowFailure: true });
+  const first = await startRecorder(archive, 'door', input);
+  const args = ['--archive', archive, '--camera', 'door', '--input', input, '--duration', '1', '--wait', '0.1'];
+  const { status, stderr } = await footage('record', ...args);
   expect(status).toBe(1);
   expect(stderr).toContain('E_CAMERA_BUSY');
-  expect(await first.ended).toBe(0);
+  await first.end();
 });
 
 describe('a hole in the tail of a crashed segment', () => {

@@ -17,56 +17,11 @@ import {
   VARIANT_NAMES,
   withArchiveServer,
 } from '../support/acceptance.ts';
-import { packets, probe, warnings, type Packet } from '../support/ffmpeg.ts';
+import { expectSamePackets } from '../support/essence.ts';
+import { warnings } from '../support/ffmpeg.ts';
 import { makeMedia, mediaFile } from '../support/media.ts';
 import { run } from '../support/run.ts';
 import { temporaryFolder } from '../support/tmp.ts';
-
-const essences = new Map<string, ReturnType<typeof readEssence>>();
-
-/** As `readEssence`, of a source that does not change. */
-function essenceOfSource(file: string): ReturnType<typeof readEssence> {
-  const known = essences.get(file) ?? readEssence(file);
-  essences.set(file, known);
-  return known;
-}
-
-/** Everything that must survive the archive, per stream in decode order. */
-async function readEssence(file: string) {
-  const [all, { streams }] = await Promise.all([packets(file, { hash: true }), probe(file)]);
-  return streams.map(({ index, codec_tag_string, time_base }) => ({
-    codec: codec_tag_string,
-    timeBase: time_base,
-    packets: all.filter((packet) => packet.stream === index),
-  }));
-}
-
-function line({ dts, pts, size, hash, flags }: Packet, late: number): string {
-  return `${dts - late} ${pts - late} ${size} ${hash} ${flags}`;
-}
-
-/** Every packet of the source, and nothing else, is in the export. */
-async function expectSamePackets(exported: string, source: string): Promise<void> {
-  const [before, after] = await Promise.all([essenceOfSource(source), readEssence(exported)]);
-  // A wait before a track is a whole number of the movie's ticks, which are the video's.
-  const late = after.map(({ packets: found }, i) => (found[0]?.pts ?? 0) - (before[i]?.packets[0]?.pts ?? 0));
-  late.forEach((ticks, i) =>
-    expect(Math.abs(ticks)).toBeLessThanOrEqual((before[i]?.packets[0]?.pts ?? 0) > 0 ? 1 : 0),
-  );
-  expect(after.map(({ codec, timeBase }) => [codec, timeBase])).toEqual(
-    before.map(({ codec, timeBase }) => [codec, timeBase]),
-  );
-  before.forEach(({ packets: wanted }, i) => {
-    const found = after[i]?.packets.map((packet) => line(packet, late[i] ?? 0)) ?? [];
-    const wrong = wanted.findIndex((packet, n) => line(packet, 0) !== found[n]);
-    expect({ stream: i, at: wrong, is: found[wrong], count: found.length }).toEqual({
-      stream: i,
-      at: -1,
-      is: undefined,
-      count: wanted.length,
-    });
-  });
-}
 
 describe('an export of a whole import has every packet, DTS and PTS of the source', () => {
   test.each([

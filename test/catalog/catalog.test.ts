@@ -11,6 +11,7 @@ import { openDatabase } from '../../src/catalog/sqlite.ts';
 import { SqliteCatalog } from '../../src/catalog/sqlite-catalog.ts';
 import { lock, tryLock } from '../../src/catalog/writer-lock.ts';
 import { reconcile } from '../../src/catalog/reconcile.ts';
+import { decodeTrailer, TRAILER_BYTES } from '../../src/format/trailer.ts';
 import type { Frame } from '../../src/media.ts';
 import { native } from '../../src/native.ts';
 import { Author, HEAD, noise, openBytes, START_UTC_MS, tellStory, VIDEO } from '../support/segment.ts';
@@ -160,7 +161,7 @@ describe('the catalog', () => {
         frames,
         startUtcMs: START_UTC_MS + i * 60_000,
       });
-      await vi.waitFor(async () => expect((await archive.cameras())[0]?.spans.length).toBe(i + 1));
+      await vi.waitFor(async () => expect((await archive.cameras())[0]?.spans.length).toBe(i + 1), { timeout: 60_000 });
       await archive.timeline('door');
       end.abort();
       await recording.finished;
@@ -172,13 +173,27 @@ describe('the catalog', () => {
     expect(open.filter((path) => path.startsWith(root) && path.endsWith('.mp4'))).toEqual([]);
   });
 
-  test('a database of another version is made anew', async () => {
+  test.each([2, 99])('a database of another version, %i, is made anew', async (version) => {
     const root = await filled();
     const before = await listOf(root);
     const database = openDatabase(join(root, 'catalog.db'), 0);
-    database.exec('DROP TABLE segments; CREATE TABLE segments (other TEXT); PRAGMA user_version = 99');
+    database.exec(`DROP TABLE segments; CREATE TABLE segments (other TEXT); PRAGMA user_version = ${version}`);
     database.close();
     expect(await listOf(root)).toBe(before);
+  });
+
+  test('a row says of a sealed segment all that its trailer does', async () => {
+    const root = await temporaryFolder();
+    const story = await tellStory(join(root, 'door'));
+    await using archive = await openArchive(root);
+    expect((await archive.cameras())[0]?.segments).toBe(1);
+    const trailer = decodeTrailer(story.sealed.subarray(-TRAILER_BYTES), native.crc32c);
+    const { crc: _crc, ...moov } = trailer?.moov ?? {};
+    const { startUtcMs, endUtcMs, payload, discontinuous, recovered } = trailer ?? {};
+    const tracks = trailer?.tracks.map((track, i) => ({ ...track, ...HEAD.tracks[i] }));
+    const wanted = { startUtcMs, endUtcMs, payload, moov, discontinuous, recovered, tracks };
+    expect(allRows(root)).toEqual([expect.objectContaining(wanted)]);
+    expect([discontinuous, payload?.offset]).toEqual([true, story.frames[0]?.offset]);
   });
 });
 
@@ -281,14 +296,15 @@ describe('an archive that is read only', () => {
 
   test('looks at the files at most once a second', async () => {
     const root = await filled();
+    const nowMs = performance.now();
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(nowMs);
+    onTestFinished(() => clock.mockRestore());
     await using reader = await openArchive(root, { readOnly: true });
     const names = async () => (await reader.cameras()).map(({ name }) => name);
     expect(await names()).toEqual(['door', 'yard']);
     await rename(join(root, 'yard'), join(root, 'garden'));
     expect(await names()).toEqual(['door', 'yard']);
-    const nowMs = performance.now();
-    const clock = vi.spyOn(performance, 'now').mockReturnValue(nowMs + 1000);
-    onTestFinished(() => clock.mockRestore());
+    clock.mockReturnValue(nowMs + 1000);
     expect(await names()).toEqual(['door', 'garden']);
   });
 });

@@ -232,7 +232,9 @@ describe('an archive', () => {
 
   test('with a camera that another process records', async () => {
     const folder = await temporaryFolder();
-    const args = ['record', '--archive', folder, '--camera', 'door', '--input', CLIP, '--wait', '0.2'];
+    // A minute long: it must not end before the others have come.
+    const input = await mediaFile('h264-aac');
+    const args = ['record', '--archive', folder, '--camera', 'door', '--input', input, '--wait', '0.2'];
     const first = footageInBackground([...args, '--json']);
     await first.says(/"appendedVideoFrames":[1-9]/);
     const importing = ['import', '--archive', folder, '--camera', 'door', '--wait', '0', '--start', START, CLIP];

@@ -124,7 +124,6 @@ describe('record', () => {
     const printed = lines(stdout) as { camera: string; appendedVideoFrames: number; flushedVideoFrames: number }[];
     const rate = (PICTURES * 1000) / CLIP_MS;
     expect(printed.at(-1)).toMatchObject({ camera: 'door', segments: 1, appendedVideoFrames: Math.ceil(1.2 * rate) });
-    expect(printed.length).toBeGreaterThanOrEqual(2);
     for (const line of printed) expect(line.flushedVideoFrames).toBeLessThanOrEqual(line.appendedVideoFrames);
     expect(printed.at(-1)?.flushedVideoFrames).toBe(printed.at(-1)?.appendedVideoFrames);
     expect((await treeOf(folder)).filter((line) => line.includes('.idx'))).toEqual([]);

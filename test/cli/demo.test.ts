@@ -66,7 +66,7 @@ async function usePage(page: Page, url: string): Promise<void> {
   await page.getByRole('button', { name: 'All' }).click();
   await page.getByRole('button', { name: 'Play' }).click();
   const player = (field: string) => page.evaluate<unknown>(`document.querySelector('#player').${field}`);
-  await expect.poll(() => player('currentTime'), { timeout: 20_000 }).toBeGreaterThan(0.3);
+  await expect.poll(() => player('currentTime'), { timeout: 60_000 }).toBeGreaterThan(0.3);
   expect(await player('error')).toBeNull();
   expect(await player('videoWidth')).toBeGreaterThan(0);
   expect(await page.locator('#error').isVisible()).toBe(false);

@@ -33,7 +33,14 @@ import {
   seedOf,
 } from '../../src/format/records.ts';
 import { decodeSegmentIndex, encodeSegmentIndex, type SegmentIndex } from '../../src/format/segment-index.ts';
-import { decodeTrailer, encodeTrailer, NO_TABLE, type TablePosition, type Trailer } from '../../src/format/trailer.ts';
+import {
+  decodeTrailer,
+  encodeTrailer,
+  NO_TABLE,
+  type TablePosition,
+  type Trailer,
+  type TrackSummary,
+} from '../../src/format/trailer.ts';
 import type { Track } from '../../src/media.ts';
 import { native } from '../../src/native.ts';
 
@@ -67,6 +74,8 @@ const trailer = head.chain((one) =>
     head: fc.constant(one),
     repairGeneration: u32,
     recovered: fc.boolean(),
+    discontinuous: fc.boolean(),
+    payload: fc.record({ offset, end: offset }),
     moov: fc.record({ offset, length: offset, crc: u32 }),
     startUtcMs: utcMs,
     endUtcMs: utcMs,
@@ -74,10 +83,10 @@ const trailer = head.chain((one) =>
     tracks: fc.array(
       fc.record({
         ...{ firstDts: ticks, endDts: ticks, firstPts: ticks, endPts: ticks },
-        estimated: fc.boolean(),
+        ...{ estimated: fc.boolean(), firstSync: fc.boolean(), negativeOffsets: fc.boolean() },
         samples: fc.integer({ min: 1, max: 0xffff_ffff }),
-        syncSamples: u32,
-        payloadBytes: offset,
+        ...{ syncSamples: u32, breaks: u32, frameTicks: u32, lastTicks: u32 },
+        ...{ payloadBytes: offset, syncBytes: offset },
         tables: fc.record({
           stsd: table,
           stts: table,
@@ -229,6 +238,14 @@ describe('round trips', () => {
     expect(decoded?.tracks[0]).toMatchObject(none);
   });
 
+  test('the counters of a trailer stand where docs/format.md says', () => {
+    const view = viewOf(encodeTrailer(withTrack({}), crc32c));
+    expect([view.getUint8(27), view.getBigUint64(104), view.getBigUint64(112)]).toEqual([3, 200n, 2n ** 33n + 40n]);
+    const track = 384 + 256;
+    expect([48, 52, 56, 60].map((at) => view.getUint32(track + at))).toEqual([7, 3, 3600, 1800]);
+    expect(view.getBigUint64(track + 64)).toBe(2n ** 32n + 1n);
+  });
+
   test('index blocks, one behind the other', () => {
     const record = fc.oneof(
       anchor.map((one) => encodeAnchor(one, SEED, crc32c)),
@@ -276,23 +293,28 @@ function groupStub(entries: readonly { size: number; durationTicks: number }[]):
   return new Uint8Array(Buffer.concat([stub(RecordType.group, length), groupTable]));
 }
 
-function withTrack(counters: object): Trailer {
+function withTrack(counters: Partial<TrackSummary>): Trailer {
   const tables = { stsd: table1, stts: table1, ctts: table1, stss: NO_TABLE, stsz: table1, stsc: table1, co64: table1 };
-  const track = { firstDts: -5, endDts: 95, estimated: true, samples: 9, syncSamples: 2, payloadBytes: 2 ** 33 };
+  const track = {
+    ...{ firstDts: -5, endDts: 95, firstPts: 0, endPts: 99 },
+    ...{ samples: 9, syncSamples: 2, payloadBytes: 2 ** 33, syncBytes: 2 ** 32 + 1 },
+    ...{ breaks: 3, frameTicks: 3600, lastTicks: 1800 },
+    ...{ estimated: true, firstSync: true, negativeOffsets: true },
+    tables,
+  };
   return {
     ...{
       head: HEAD,
       repairGeneration: 1,
       recovered: true,
+      discontinuous: true,
       startUtcMs: 1_769_860_800_000.5,
       endUtcMs: 1_769_860_801_000,
     },
     moov: { offset: 2 ** 33 + 48, length: 700, crc: 0xdeadbeef },
     index: table1,
-    tracks: [
-      { ...track, firstPts: 0, endPts: 99, tables, ...counters },
-      { ...track, firstPts: 0, endPts: 99, tables },
-    ],
+    payload: { offset: 200, end: 2 ** 33 + 40 },
+    tracks: [{ ...track, ...counters }, track],
   };
 }
 
@@ -363,6 +385,14 @@ describe('what a reader refuses', () => {
     expect(() => decodeHead(newer.subarray(0, 7))).toThrow(expect.objectContaining({ code: 'E_DAMAGED' }));
   });
 
+  test('a trailer with another number of tracks than its head', () => {
+    const bytes = encodeTrailer(withTrack({}), crc32c);
+    const view = viewOf(bytes);
+    view.setUint8(26, 1);
+    view.setUint32(4092, crc32c(bytes.subarray(0, 4092)));
+    expect(decodeTrailer(bytes, crc32c)).toBeUndefined();
+  });
+
   test('an index keeps whole payloads of head, configuration, anchor and end, tables of groups, nothing of the rest', () => {
     const kept = [1, 2, 3, 4, 5, 6, 7, 8, 255].map((type) => {
       const bytes = new Uint8Array(36);
@@ -408,7 +438,7 @@ describe('golden bytes of format version 1', () => {
       encodeSegmentIndex({ anchors: [HEAD.anchor], breaks: [{ track: 1, sample: 7, durationTicks: 1024 }] }),
       '33014a5775a34de3',
     ],
-    ['trailer', encodeTrailer(withTrack({}), crc32c), 'cb0a6b73d06f48d8'],
+    ['trailer', encodeTrailer(withTrack({}), crc32c), '7742ec461d5f1b56'],
   ])('%s', (_, bytes, golden) => {
     expect(digest(bytes)).toBe(golden);
   });

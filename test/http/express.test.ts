@@ -6,7 +6,7 @@ import { openArchive } from '../../src/archive.ts';
 import type { Handler } from '../../src/http/handler.ts';
 import { listen, WAYS } from '../sender/rig.ts';
 import { BIG, bytesOf, DOOR, fillArchive, START } from '../support/handler-fixture.ts';
-import { errorOf, request } from '../support/http-client.ts';
+import { errorOf, partsOf, request } from '../support/http-client.ts';
 import { sharedTemporaryFolder } from '../support/tmp.ts';
 
 /** What of Express is used here; the package has no types of its own. */
@@ -57,6 +57,17 @@ test.each(CASES)(
     ]);
     const part = await get(`${below}${DOOR}`, { headers: { range: 'bytes=50-99999' } });
     expect([part.status, part.body.equals(bytes.subarray(50, 100_000))]).toEqual([206, true]);
+    const several = await get(`${below}${DOOR}`, { headers: { range: 'bytes=50-99,-7' } });
+    const parts = partsOf(several.headers['content-type'], several.body);
+    expect([several.status, ...parts.map(({ body }) => body.toString('hex'))]).toEqual([
+      206,
+      bytes.subarray(50, 100).toString('hex'),
+      bytes.subarray(-7).toString('hex'),
+    ]);
+    // The address of the manifest is relative: it holds wherever the handler is mounted.
+    const manifest = new URL(/^<(.*?)>/.exec(String(whole.headers.link))?.[1] ?? '', `http://x${below}${DOOR}`);
+    const described = await get(`${manifest.pathname}${manifest.search}`);
+    expect(JSON.parse(described.body.toString())).toMatchObject({ lengthBytes: bytes.length });
     const head = await get(`${below}${DOOR}`, { method: 'HEAD' });
     expect([head.status, head.body.length, head.headers['content-length']]).toEqual([200, 0, String(bytes.length)]);
     expect((await get(`${below}${DOOR}`, { headers: { 'if-none-match': whole.headers.etag ?? '' } })).status).toBe(304);

@@ -55,26 +55,30 @@ describe('pace', () => {
   test('no frame comes before its time, and waiting does not add up', async () => {
     const start = performance.now();
     const wallStart = Date.now();
+    let firstAt = Infinity;
     const early: number[] = [];
-    let count = 0;
+    const starts: number[] = [];
     for await (const frame of replay(fileOf(CLIP))) {
       const due = (frame.dts / (frame.track === 0 ? VIDEO : AUDIO).timescale) * 1000;
       if (performance.now() - start < due) early.push(due);
       const pts = ((frame.dts + frame.compositionOffset) / (frame.track === 0 ? VIDEO : AUDIO).timescale) * 1000;
-      expect(Math.abs((frame.utcMs ?? 0) - wallStart - pts)).toBeLessThan(50);
-      count += 1;
+      firstAt = Math.min(firstAt, Date.now());
+      starts.push((frame.utcMs ?? 0) - pts);
     }
     expect(early).toEqual([]);
-    expect(count).toBe(CLIP.length);
+    expect(starts).toHaveLength(CLIP.length);
+    // One instant for all, the one at which the replay began.
+    for (const one of starts) expect(one).toBeCloseTo(starts[0] ?? Number.NaN, 2);
+    expect(starts[0]).toBeGreaterThan(wallStart - 0.01);
+    expect(starts[0]).toBeLessThan(firstAt + 0.01);
     expect(performance.now() - start).toBeGreaterThanOrEqual(((8 * SOUND_TICKS) / AUDIO.timescale) * 1000);
   });
 
   test('the clock can be replaced: nothing waits when it is already late', async () => {
     let clock = 0;
     const now = (): number => (clock += 1_000_000);
-    const begin = performance.now();
-    await take(fileOf(run(0, 3000, 0, PICTURE_TICKS)), 3000, { now });
-    expect(performance.now() - begin).toBeLessThan(5000);
+    // Two hours of media: whoever waited would be ended by the test's timeout.
+    expect(await take(fileOf(run(0, 3000, 0, 60 * PICTURE_TICKS)), 3000, { now })).toHaveLength(3000);
   });
 
   test('speed is media time over wall time', async () => {
@@ -92,9 +96,8 @@ describe('end', () => {
     const hourLater = [...run(0, 1, 0, PICTURE_TICKS), ...run(0, 1, 3600 * VIDEO.timescale, PICTURE_TICKS)];
     const stop = new AbortController();
     setTimeout(() => stop.abort(), 20);
-    const begin = performance.now();
+    // Else it would last for an hour.
     expect(await take(fileOf(hourLater), 9, { signal: stop.signal })).toHaveLength(1);
-    expect(performance.now() - begin).toBeLessThan(2000);
   });
 
   test('a signal that is already aborted gives no frame', async () => {

@@ -20,9 +20,10 @@ import {
   zeros,
 } from '../../src/mp4/box.ts';
 import { avcCodec, hevcCodec, parseAudioSpecificConfig } from '../../src/mp4/codec.ts';
-import { locateMovie, readMovie } from '../../src/mp4/reader.ts';
+import { readMovie } from '../../src/mp4/reader.ts';
 import type { Movie, MovieTrack } from '../../src/mp4/reader.ts';
 import { parseStsd, writeSampleEntry, writeStsd } from '../../src/mp4/sample-entry.ts';
+import { locateMovie } from '../../src/mp4/top-level.ts';
 import { mediaFile } from '../support/media.ts';
 
 const AVCC = Uint8Array.of(1, 0x64, 0, 0x28, 0xff, 0xe0, 0);
@@ -185,7 +186,7 @@ describe('sample entries', () => {
   });
 
   test('a codec that cannot be written is E_TRACK', () => {
-    expect(code(() => writeSampleEntry({ ...VIDEO, codec: 'av01.0.04M.08' }))).toBe('E_TRACK');
+    expect(code(() => writeSampleEntry({ ...VIDEO, codec: 'vp09.00.10.08' }))).toBe('E_TRACK');
     expect(code(() => writeSampleEntry({ ...AUDIO, kind: 'video' }))).toBe('E_TRACK');
   });
 
@@ -349,10 +350,13 @@ describe('sample tables', () => {
       }),
     );
     for (let warmUp = 0; warmUp < 3; warmUp++) readMovie(moov);
-    const begin = performance.now();
-    expect(readMovie(moov).tracks[0]?.samples.count).toBe(count);
-    // About 12 ms once the loops are compiled; other work on the machine must not fail the test.
-    expect(performance.now() - begin).toBeLessThan(300);
+    const tookMs = Array.from({ length: 5 }, () => {
+      const before = process.cpuUsage();
+      expect(readMovie(moov).tracks[0]?.samples.count).toBe(count);
+      return cpuMs(before);
+    });
+    // About 12 ms once the loops are compiled.
+    expect(Math.min(...tookMs)).toBeLessThan(300);
   });
 });
 
@@ -385,18 +389,20 @@ describe('finding moov', () => {
     ['mdat cut off behind moov', fileOf(moov, u32(99), fourcc('mdat')), 'E_INPUT_TRUNCATED'],
     ['a header cut off', fileOf(u32(1), fourcc('mdat'), u32(0)), 'E_INPUT_TRUNCATED'],
     ['half a header', fileOf(u32(9)), 'E_INPUT_TRUNCATED'],
-    ['fragments', fileOf(box('moof')), 'E_INPUT_UNSUPPORTED'],
+    ['fragments without their moov', fileOf(box('moof')), 'E_INPUT_UNSUPPORTED'],
     ['noise instead of a box', fileOf(zeros(64)), 'E_INPUT_FORMAT'],
     ['a picture', concatBytes([u32(0x8950_4e47), u32(0x0d0a_1a0a), zeros(30)]), 'E_INPUT_FORMAT'],
     ['thousands of boxes', fileOf(...Array.from({ length: 5000 }, () => box('free'))), 'E_INPUT_FORMAT'],
   ])('%s', async (_what, bytes, expected) => {
     await expect(locateMovie(readFrom(bytes), bytes.length)).rejects.toMatchObject({ code: expected });
   });
-
-  test('a moov that announces fragments', () => {
-    expect(code(() => readMovie(concatBytes([moovOf(trak()), box('mvex')])))).toBe('E_INPUT_UNSUPPORTED');
-  });
 });
+
+/** CPU time since `before`: unlike the clock it does not count the other work of the machine. */
+function cpuMs(before: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000;
+}
 
 /** Numbers below 2^32 from a seed (xorshift32), the same in every run. */
 function seededRandom(seed: number): (below: number) => number {
@@ -432,12 +438,12 @@ describe('damaged bytes', () => {
     file = await readFile(await mediaFile('h264-aac-moov-first'));
   });
 
-  test(`${MUTATIONS} mutations of moov end with a movie or a FootageError`, { timeout: 30_000 }, async () => {
+  test(`${MUTATIONS} mutations of moov end with a movie or a FootageError`, async () => {
     const { moov, moovOffset } = await locateMovie(readFrom(file), file.length);
     const head = file.subarray(0, moovOffset + 8 + moov.length);
     const random = seededRandom(0x2013);
     const outcomes = new Map<string, number>();
-    const begin = performance.now();
+    const before = process.cpuUsage();
     for (let i = 0; i < MUTATIONS; i++) {
       const mutated = new Uint8Array(head);
       // Most fields are in the first kilobyte and around it; the rest is long tables.
@@ -448,7 +454,7 @@ describe('damaged bytes', () => {
       const outcome = await outcomeOf(mutated, file.length);
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
     }
-    expect(performance.now() - begin).toBeLessThan(20_000);
+    expect(cpuMs(before)).toBeLessThan(20_000);
     expect(outcomes.get('movie')).toBeGreaterThan(100);
     expect(outcomes.get('E_INPUT_FORMAT')).toBeGreaterThan(100);
   });

@@ -239,6 +239,8 @@ describe('a hole in the tail', () => {
     await file.close();
     const anchor = { track: 0, dts: 10 * PICTURE_TICKS, utcMs: HEAD.anchor.utcMs + 400, discontinuity: true };
     expect(sealed?.anchors).toEqual([anchor]);
+    expect(trailer?.discontinuous).toBe(true);
+    expect(trailer?.tracks.map(({ breaks }) => breaks)).toEqual([1, 0]);
     const record = encodeAnchor(anchor, seedOf(HEAD.segment, native.crc32c), native.crc32c);
     expect((await readFile(path)).includes(Buffer.from(record))).toBe(true);
   });

@@ -19,6 +19,7 @@ import {
   openDescriptors,
   sendFile,
   serve,
+  settledDescriptors,
   sleep,
   stalledClient,
   until,
@@ -209,13 +210,13 @@ describe.each(WAYS)('the %s sender', (kind, native) => {
   });
 
   test('does not take a slow client for an idle one', async () => {
-    await using rig = await stalled(native, { idleTimeoutMs: 400, softBarrier: 32 << 20, hardBarrier: 64 << 20 });
+    await using rig = await stalled(native, { idleTimeoutMs: 1500, softBarrier: 32 << 20, hardBarrier: 64 << 20 });
     const shared = file.open();
     rig.sender.enqueue({ kind: 'file', file: shared, offset: 0, length: file.data.length });
     shared.release();
     for (let i = 0; i < 8; i++) {
       await readSome(rig.client, 1 << 20);
-      await sleep(100);
+      await sleep(300);
     }
     expect(rig.sender.error()).toBeUndefined();
     rig.client.resume();
@@ -277,7 +278,7 @@ describe.each(WAYS)('the %s sender', (kind, native) => {
 
   test('releases every descriptor', async () => {
     await stalled(native).then((rig) => rig[Symbol.asyncDispose]());
-    const before = openDescriptors();
+    const before = await settledDescriptors();
     for (let i = 0; i < 5; i++) {
       const rig = await stalled(native, { softBarrier: 32 << 20, hardBarrier: 64 << 20 });
       const shared = file.open();

@@ -132,9 +132,21 @@ export function openDescriptors(): number {
   return readdirSync('/proc/self/fd').length;
 }
 
-/** Waits until `condition` holds; fails after five seconds. */
+/** Their number once it has been the same for 200 ms: what was used before is closed by then. */
+export async function settledDescriptors(): Promise<number> {
+  let count = openDescriptors();
+  for (let same = 0; same < 20;) {
+    await sleep(10);
+    const now = openDescriptors();
+    same = now === count ? same + 1 : 0;
+    count = now;
+  }
+  return count;
+}
+
+/** Waits until `condition` holds; fails after a minute. */
 export async function until(what: string, condition: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 500; tries++) {
+  for (const beganMs = performance.now(); performance.now() - beganMs < 60_000;) {
     if (condition()) return;
     await sleep(10);
   }

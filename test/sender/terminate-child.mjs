@@ -53,7 +53,7 @@ async function terminateOne(stall, delayMs) {
 await terminateOne(true, 20);
 const before = readdirSync('/proc/self/fd').length;
 for (let i = 0; i < 6; i++) await terminateOne(i % 2 === 0, i * 7);
-for (let tries = 0; tries < 100 && readdirSync('/proc/self/fd').length > before + 6; tries++) {
+for (let tries = 0; tries < 1500 && readdirSync('/proc/self/fd').length > before + 6; tries++) {
   await new Promise((resolve) => setTimeout(resolve, 20));
 }
 const left = readdirSync('/proc/self/fd').length - before;

@@ -21,6 +21,7 @@ import {
   openDescriptors,
   sendFile,
   serve,
+  settledDescriptors,
   sleep,
   stalledClient,
   until,
@@ -222,13 +223,13 @@ describe.each(WAYS)('with the %s sender', (kind, native) => {
 
   test('trap 9: the timeout of Node’s socket does not cut a transfer that goes on', async () => {
     await using running = await fileServer(() => undefined, native);
-    running.server.setTimeout(300);
+    running.server.setTimeout(1000);
     const client = await stalledClient(running.port);
     let length = 0;
     client.on('data', (chunk: Buffer) => {
       length += chunk.length;
       client.pause();
-      setTimeout(() => client.resume(), (chunk.length / file.data.length) * 1200);
+      setTimeout(() => client.resume(), (chunk.length / file.data.length) * 3000);
     });
     client.resume();
     await until('all bytes', () => length > file.data.length);
@@ -239,7 +240,7 @@ describe.each(WAYS)('with the %s sender', (kind, native) => {
   test('trap 10: res.destroy() in mid-transfer ends the transfer and releases the descriptors', async () => {
     const responses: ServerResponse[] = [];
     await using running = await fileServer((res) => responses.push(res), native);
-    const before = openDescriptors();
+    const before = await settledDescriptors();
     const client = await stalledClient(running.port);
     let length = 0;
     client.on('data', (chunk: Buffer) => {
@@ -430,7 +431,8 @@ test('trap 11: stalled clients do not starve file work', async () => {
     await fs.stat(big.name);
     slowest = Math.max(slowest, performance.now() - begun);
   }
-  expect(slowest).toBeLessThan(100);
+  // A thread that waits for a client would be held until that is given up as idle, after 30 s.
+  expect(slowest).toBeLessThan(10_000);
   for (const client of clients) client.destroy();
 });
 

@@ -5,7 +5,10 @@ import { avSync, playInChromium } from './chromium.ts';
 import { FRAME_RATE, PICTURE, makeMedia, mediaFile } from './media.ts';
 import { withFileServer } from './serve.ts';
 
-test('playback counts the pictures presented, and seeks show the picture asked for', async () => {
+/** What is played in real time stumbles now and then on a busy machine; a helper that is wrong is so in every playback. */
+const IN_REAL_TIME = { retry: 3 };
+
+test('playback counts the pictures presented, and seeks show the picture asked for', IN_REAL_TIME, async () => {
   const file = await makeMedia('ten.mp4', ['-i', await mediaFile('h264-aac'), '-t', '10', '-c', 'copy']);
   const playback = await withFileServer([file], (base) =>
     playInChromium(`${base}/${basename(file)}`, { seekTo: [5.01, 2.5], playbackRate: 2 }),
@@ -30,7 +33,7 @@ test('a file that is no media gives errors instead of an exception', async () =>
   expect(playback.errors.join()).toMatch(/MediaError 4/);
 });
 
-test('flash and beep are found in Chromium, at a constant distance', async () => {
+test('flash and beep are found in Chromium, at a constant distance', IN_REAL_TIME, async () => {
   const file = await makeMedia('flashes.mp4', ['-i', await mediaFile('flash-beep'), '-t', '8', '-c', 'copy']);
   const pairs = await withFileServer([file], (base) => avSync(`${base}/${basename(file)}`));
   expect(pairs.length).toBeGreaterThan(3);

@@ -21,6 +21,9 @@ const FLAGS = [
   '--autoplay-policy=no-user-gesture-required',
 ];
 
+/** What a single step, the start included, may take on a busy machine. */
+const STEP_MS = 90_000;
+
 /** The page lives in the origin of the media, so that canvas and Web Audio may look into it. */
 const PAGE_PATH = '/footage-test-player.html';
 
@@ -107,6 +110,7 @@ async function withPlayerPage<T>(url: string, body: (page: Page, messages: strin
 /** Runs `body` with an empty page of its own; the page is gone afterwards. */
 export async function withPage<T>(body: (page: Page) => Promise<T>): Promise<T> {
   const context: BrowserContext = await (await theBrowser()).newContext({ ignoreHTTPSErrors: true });
+  context.setDefaultTimeout(STEP_MS);
   try {
     return await body(await context.newPage());
   } finally {
@@ -125,7 +129,7 @@ async function launch(): Promise<Browser> {
   await access(EXECUTABLE).catch((cause: unknown) => {
     throw new Error(`${EXECUTABLE} is missing: run \`npm run setup\``, { cause });
   });
-  return chromium.launch({ executablePath: EXECUTABLE, args: FLAGS });
+  return chromium.launch({ executablePath: EXECUTABLE, args: FLAGS, timeout: STEP_MS });
 }
 
 afterAll(async () => {

@@ -7,8 +7,14 @@
  */
 import { execFileSync } from 'node:child_process';
 import { open, readFile } from 'node:fs/promises';
+import http from 'node:http';
 import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
 import { openArchive, type Archive, type SessionRequest } from '../../src/archive.ts';
+import type { ArchiveFace } from '../../src/http/exchange.ts';
+import { createHandler } from '../../src/http/handler.ts';
+import { listen } from '../sender/rig.ts';
+import { request, type RequestFields } from './http-client.ts';
 import { mediaFile } from './media.ts';
 import { withTemporaryFolder } from './tmp.ts';
 
@@ -33,11 +39,29 @@ export async function fillArchive(path: string): Promise<void> {
   }
 }
 
+/**
+ * An HTTP server with the handler alone, until the test ends; what the handler reports as the server's failures is in
+ * `errors`.
+ */
+export async function serveHandler(archive: ArchiveFace, page = false) {
+  const errors: unknown[] = [];
+  const handler = createHandler(archive, { page, onError: (error) => errors.push(error) });
+  const running = await listen(http.createServer(handler));
+  onTestFinished(() => running[Symbol.asyncDispose]());
+  const origin = `http://127.0.0.1:${running.port}`;
+  return {
+    errors,
+    port: running.port,
+    origin,
+    get: (path: string, fields: RequestFields = {}) => request(`${origin}${path}`, fields),
+  };
+}
+
 /** The bytes of an answer, straight from its plan. */
 export async function bytesOf(archive: Archive, request: SessionRequest): Promise<Buffer> {
   const session = await archive.session(request);
   const parts: Uint8Array[] = [];
-  for (const slice of session.slices()) {
+  for await (const slice of session.slices()) {
     parts.push(slice.kind === 'bytes' ? slice.data : await readRange(slice.path, slice.offset, slice.length));
   }
   return Buffer.concat(parts);

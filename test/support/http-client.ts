@@ -37,6 +37,37 @@ export function errorOf({ headers, body }: Reply): { code: string; message: stri
   return parsed.error;
 }
 
+/** A part of a multipart body: its header, names in lower case, and its bytes. */
+export interface BodyPart {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+}
+
+/** The parts of a multipart/byteranges body (RFC 2046 5.1, RFC 9110 14.6); an exception for what is not exactly that. */
+export function partsOf(contentType: string | undefined, body: Buffer): BodyPart[] {
+  const boundary = /^multipart\/byteranges; boundary=([0-9A-Za-z'()+_,./:=?-]{1,70})$/.exec(contentType ?? '')?.[1];
+  if (boundary === undefined) throw new Error(`not multipart: ${contentType}`);
+  const delimiter = `\r\n--${boundary}`;
+  const parts: BodyPart[] = [];
+  // The first delimiter has no line end in front of it.
+  let rest = Buffer.concat([Buffer.from('\r\n'), body]);
+  if (rest.indexOf(delimiter) !== 0) throw new Error('the body does not begin with its boundary');
+  for (;;) {
+    rest = rest.subarray(delimiter.length);
+    if (rest.equals(Buffer.from('--\r\n'))) return parts;
+    const end = rest.indexOf(delimiter);
+    const header = rest.indexOf('\r\n\r\n');
+    if (end === -1 || header === -1 || header > end) throw new Error(`part ${parts.length} of the body is not whole`);
+    parts.push({ headers: headersOf(rest.subarray(0, header)), body: rest.subarray(header + 4, end) });
+    rest = rest.subarray(end);
+  }
+}
+
+function headersOf(header: Buffer): Record<string, string> {
+  const lines = header.toString('latin1').split('\r\n').slice(1);
+  return Object.fromEntries(lines.map((line) => [line.split(':')[0]?.toLowerCase(), line.replace(/^[^:]*: */, '')]));
+}
+
 /** Writes `text` at once on a new connection and returns all that comes until the server closes it. */
 export async function exchangeRaw(port: number, text: string): Promise<Buffer> {
   const socket = net.connect(port, '127.0.0.1');

@@ -17,6 +17,12 @@ export const MEDIA_KINDS = [
   'h264-only',
   'aac-only',
   'flash-beep',
+  'av1-opus',
+  'av1-aac',
+  'h265-opus',
+  'h264-alaw',
+  'opus-only',
+  'ulaw-only',
 ] as const;
 export type MediaKind = (typeof MEDIA_KINDS)[number];
 
@@ -56,6 +62,15 @@ const LONG = [
   ...['-x264-params', 'b-adapt=0:scenecut=0', '-c:a', 'aac', '-b:a', '24k', '-aac_coder', 'fast'],
 ];
 
+/** Ten seconds of flashes and beeps; pictures are numbered and the sound rises, so that no two of them are alike. */
+const NUMBERED = [
+  ...['-f', 'lavfi', '-i', `${FLASH}[f];[f]drawtext=text=%{frame_num}:fontsize=24:x=9:y=9:fontcolor=red`],
+  ...[...FROM_SOUND, '-t', '10'],
+];
+const AV1 = ['-c:v', 'libsvtav1', '-preset', '12', '-pix_fmt', 'yuv420p', '-g', '50'];
+const OPUS = ['-c:a', 'libopus', '-b:a', '64k'];
+const TELEPHONE = ['-ar', '8000'];
+
 const RECIPES: Readonly<Record<MediaKind, readonly [name: string, args: readonly string[]]>> = {
   'h264-aac': ['h264-aac.mp4', [...FROM_COUNTER, ...FROM_SOUND, '-t', '60', ...X264, ...AAC]],
   'h264-aac-20min': ['h264-aac-20min.mp4', LONG],
@@ -76,6 +91,15 @@ const RECIPES: Readonly<Record<MediaKind, readonly [name: string, args: readonly
     'flash-beep.mp4',
     [...['-f', 'lavfi', '-i', FLASH, '-f', 'lavfi', '-i', BEEP, '-t', '20'], ...X264, '-crf', '18', ...AAC],
   ],
+  'av1-opus': ['av1-opus.mp4', [...NUMBERED, ...AV1, ...OPUS]],
+  'av1-aac': ['av1-aac.mp4', [...NUMBERED, ...AV1, ...AAC, '-aac_pns', '0']],
+  'h265-opus': [
+    'h265-opus.mp4',
+    [...NUMBERED, ...X265, '-x265-params', 'log-level=error:bframes=2:keyint=50', ...OPUS, '-ac', '2'],
+  ],
+  'h264-alaw': ['h264-alaw.mov', [...NUMBERED, ...X264, '-c:a', 'pcm_alaw', ...TELEPHONE]],
+  'opus-only': ['opus-only.mp4', [...FROM_SOUND, '-t', '10', ...OPUS]],
+  'ulaw-only': ['ulaw-only.mov', [...FROM_SOUND, '-t', '10', '-c:a', 'pcm_mulaw', ...TELEPHONE, '-ac', '2']],
 };
 
 /** Path of a media file of this kind. The file is shared: do not change it. */

@@ -1,0 +1,334 @@
+/**
+ * The header of an answer, made out of existing ones (docs/decisions.md, "New headers from existing headers"): every
+ * table is a row of parts, one or a few for each piece of the track. Only windows are written out; what stands for a
+ * block is copied from the `moov` of its segment when it is sent.
+ */
+import type { Track } from '../media.ts';
+import { boxHeader } from '../mp4/box.ts';
+import { FTYP, movieLength, type MovieTrackSpec, type TableSpec, writeMovie } from '../mp4/movie.ts';
+import { writeSampleEntry } from '../mp4/sample-entry.ts';
+import {
+  chunkOffsets,
+  chunkStarts,
+  compositionOffsets,
+  sampleSizes,
+  sampleToChunk,
+  syncSamples,
+  timeToSample,
+} from '../mp4/table-writer.ts';
+import { type BlockTables, wholeTables } from '../segment/track-tables.ts';
+import { type Change, changed, type HeaderPart, madeOnDemand } from './entries.ts';
+import { type KeyPiece, keyTables, type PlacedKeys } from './keyframes.ts';
+import type { PiecePlace, Payload } from './payload.ts';
+import type { Prefixes } from './packed.ts';
+import type { PlanSegment } from './run.ts';
+import type { Part } from './select.ts';
+import type { AnswerTrack, SilentPiece, StoredPiece } from './pieces.ts';
+import type { Timeline } from './timeline.ts';
+import type { Slice } from './virtual-file.ts';
+
+export interface HeaderInput {
+  readonly parts: readonly Part[];
+  readonly timeline: Timeline;
+  readonly payload: Payload;
+  /** Per track of the timeline: codec and configuration that the answer's sample entry tells. */
+  readonly descriptions: readonly Track[];
+  readonly prefixes: Prefixes | undefined;
+  /** Wall time that is written as creation time, Unix ms. */
+  readonly creationUtcMs: number;
+}
+
+/** `ftyp`, `moov` and the header of `mdat`: everything in front of the payload. */
+export function buildHeader(input: HeaderInput): Slice[] {
+  const mdat = boxHeader('mdat', input.payload.length);
+  // The length of a header does not depend on the offsets in it.
+  const length = FTYP.byteLength + movieLength(movieAt(input, 0)) + mdat.byteLength;
+  return slicesOf([FTYP, ...movieAt(input, length), mdat]);
+}
+
+function movieAt(input: HeaderInput, payloadAt: number): (Uint8Array | HeaderPart)[] {
+  const { timeline, creationUtcMs } = input;
+  const tracks = timeline.tracks.map((track, i) => trackSpec(input, track, input.descriptions[i], payloadAt));
+  return writeMovie<HeaderPart>({ timescale: timeline.timescale, creationUtcMs, tracks, extra: [] });
+}
+
+/** Neighbouring bytes as one slice. */
+export function slicesOf(parts: readonly (Uint8Array | HeaderPart)[]): Slice[] {
+  const slices: Slice[] = [];
+  let bytes: Uint8Array[] = [];
+  const close = () => {
+    if (bytes.length > 0) slices.push({ kind: 'bytes', data: Buffer.concat(bytes) });
+    bytes = [];
+  };
+  for (const part of parts) {
+    if (part instanceof Uint8Array) bytes.push(part);
+    else {
+      close();
+      slices.push(part);
+    }
+  }
+  close();
+  return slices;
+}
+
+function trackSpec(
+  input: HeaderInput,
+  track: AnswerTrack,
+  description: Track | undefined,
+  payloadAt: number,
+): MovieTrackSpec<HeaderPart> {
+  if (description === undefined) throw new RangeError('a track of an answer has a description');
+  return {
+    track: { ...description, timescale: track.timescale },
+    durationTicks: track.durationTicks,
+    edits: track.edits,
+    tables: { stsd: table([writeSampleEntry(description)], 1), ...tablesOf(input, track, payloadAt) },
+  };
+}
+
+function tablesOf(input: HeaderInput, track: AnswerTrack, payloadAt: number) {
+  const keys = track.pieces.filter((piece) => piece.kind === 'keys').map((piece) => placedKeys(input, piece));
+  if (keys.length > 0) return keyTables(keys, track.durationTicks, payloadAt);
+  const tables = new TrackTablesWriter(input, track, payloadAt);
+  for (const piece of track.pieces) if (piece.kind !== 'keys') tables.add(piece);
+  return tables.specs();
+}
+
+function placedKeys({ payload }: HeaderInput, piece: KeyPiece): PlacedKeys {
+  const place = payload.places.get(piece);
+  if (place?.kind !== 'packed') throw new RangeError('pictures of a time-lapse are packed');
+  return { piece, segment: place.segment, at: place.at };
+}
+
+const table = (parts: (Uint8Array | HeaderPart)[], count: number, version = 0) => ({ version, count, parts });
+
+/** One table that grows piece by piece. */
+class GrowingTable {
+  readonly parts: (Uint8Array | HeaderPart)[] = [];
+  count = 0;
+
+  add(count: number, ...parts: readonly (Uint8Array | HeaderPart)[]): void {
+    this.count += count;
+    this.parts.push(...parts.filter(({ length }) => length > 0));
+  }
+
+  spec(version = 0): TableSpec<HeaderPart> {
+    return table(this.parts, this.count, version);
+  }
+}
+
+/** The tables of one track of an answer. */
+class TrackTablesWriter {
+  readonly #input: HeaderInput;
+  readonly #track: AnswerTrack;
+  readonly #payloadAt: number;
+  readonly #stts = new GrowingTable();
+  readonly #ctts = new GrowingTable();
+  readonly #stss = new GrowingTable();
+  readonly #stsz = new GrowingTable();
+  readonly #stsc = new GrowingTable();
+  readonly #co64 = new GrowingTable();
+  #samples = 0;
+  #chunks = 0;
+  #negativeOffsets = false;
+
+  constructor(input: HeaderInput, track: AnswerTrack, payloadAt: number) {
+    this.#input = input;
+    this.#track = track;
+    this.#payloadAt = payloadAt;
+  }
+
+  specs() {
+    const shared = {
+      stts: this.#stts.spec(),
+      stsz: this.#stsz.spec(),
+      stsc: this.#stsc.spec(),
+      co64: this.#co64.spec(),
+    };
+    if (this.#track.kind === 'audio') return shared;
+    return { ...shared, ctts: this.#ctts.spec(this.#negativeOffsets ? 1 : 0), stss: this.#stss.spec() };
+  }
+
+  add(piece: StoredPiece | SilentPiece): void {
+    const place = this.#input.payload.places.get(piece);
+    if (place === undefined) throw new RangeError('a piece has a place');
+    if (piece.kind === 'silence') {
+      this.#addSilence(piece, place);
+    } else {
+      const segment = this.#segmentOf(piece);
+      this.#negativeOffsets ||= hasNegativeOffsets(segment, piece.source.index);
+      if (piece.kind === 'samples') this.#addSamples(piece);
+      else this.#addBlock(piece, segment);
+      this.#addSizes(piece, segment, place);
+      this.#addChunks(piece, segment, place);
+    }
+    this.#samples += piece.count;
+  }
+
+  #segmentOf({ part, segment }: StoredPiece): PlanSegment {
+    const found = this.#input.parts[part]?.run.segments[segment];
+    if (found === undefined) throw new RangeError('a piece has a segment');
+    return found;
+  }
+
+  #addSilence({ count, frameTicks }: SilentPiece, place: PiecePlace): void {
+    const bytes = this.#track.silence?.byteLength ?? 0;
+    this.#stts.add(1, words(count, frameTicks));
+    this.#stsz.add(count, repeatedWord(bytes, count));
+    this.#stsc.add(1, words(this.#chunks + 1, count, 1));
+    this.#co64.add(1, offset64(this.#payloadAt + (place.kind === 'silence' ? place.at : 0)));
+    this.#chunks++;
+  }
+
+  /** Times and sync samples of a window. */
+  #addSamples(piece: StoredPiece): void {
+    const { source, from, to, count } = piece;
+    const { items, kind } = source;
+    const scale = this.#track.timescale / source.timescale;
+    const delta = (i: number) => {
+      if (i + 1 === count && piece.lastTicks !== undefined) return piece.lastTicks;
+      const dts = items.dts[from + i] ?? 0;
+      const duration = items.duration[from + i] ?? 0;
+      return kind === 'audio' ? Math.round(duration * scale) : Math.round((dts + duration) * scale) - Math.round(dts * scale);
+    };
+    const stts = timeToSample(count, delta, false);
+    this.#stts.add(stts.count, stts.entries);
+    if (this.#track.kind === 'audio') return;
+    const { raise } = this.#track;
+    const ctts =
+      scale === 1 && raise === 0
+        ? compositionOffsets(items.compositionOffset, from, to)
+        : compositionOffsets(scaledOffsets(piece, scale, raise), 0, count);
+    this.#ctts.add(ctts.count, ctts.entries);
+    const stss = syncSamples(items.sync, from, to, this.#samples + 1);
+    this.#stss.add(stss.count, stss.entries);
+  }
+
+  /** Times and sync samples of a block. */
+  #addBlock(piece: StoredPiece, segment: PlanSegment): void {
+    const { path } = segment;
+    const { tables } = blockTables(segment, piece);
+    const factor = this.#track.timescale / piece.source.timescale;
+    if (piece.lastTicks !== undefined) throw new RangeError('a block does not end at a joint');
+    const times = (add: number): Change => ({ entryBytes: 8, at: 4, wide: false, factor, add });
+    this.#stts.add(tables.stts.count, ...tables.stts.parts.map((part) => changed(part, path, times(0))));
+    if (this.#track.kind === 'audio') return;
+    const offsets = times(this.#track.raise);
+    this.#ctts.add(tables.ctts.count, ...tables.ctts.parts.map((part) => changed(part, path, offsets)));
+    const numbers = { ...{ entryBytes: 4, at: 0, wide: false, factor: 1 }, add: this.#samples - piece.sample };
+    this.#stss.add(tables.stss.count, ...tables.stss.parts.map((part) => changed(part, path, numbers)));
+  }
+
+  #addSizes(piece: StoredPiece, segment: PlanSegment, place: PiecePlace): void {
+    const { source, from, to, count, sample } = piece;
+    const track = source.index;
+    const prefix = this.#track.kind === 'video' ? this.#input.prefixes?.of(segment) : undefined;
+    if (prefix !== undefined && place.kind === 'packed') {
+      const sizes = () => prefixedSizes(place, track, sample, count, prefix.byteLength);
+      this.#stsz.add(count, madeOnDemand(4 * count, sizes));
+    } else if (piece.kind === 'samples') {
+      this.#stsz.add(count, sampleSizes(source.items.size, from, to).entries);
+    } else {
+      const { stsz } = blockTables(segment, piece).tables;
+      this.#stsz.add(count, ...stsz.parts.map((part) => changed(part, segment.path, undefined)));
+    }
+  }
+
+  #addChunks(piece: StoredPiece, segment: PlanSegment, place: PiecePlace): void {
+    if (place.kind === 'samples') this.#addWindowChunks(piece, place.positions);
+    else if (place.kind === 'block') this.#addBlockChunks(piece, segment, place.shift);
+    else if (place.kind === 'packed') {
+      const { sample, count } = piece;
+      const track = piece.source.index;
+      const at = this.#payloadAt + place.at;
+      this.#stsc.add(1, words(this.#chunks + 1, 1, 1));
+      const offsets = async () => offsetsOf(await place.segment.positions(track, sample, sample + count), at);
+      this.#co64.add(count, madeOnDemand(8 * count, offsets));
+      this.#chunks += count;
+    }
+  }
+
+  #addWindowChunks({ source, from, count }: StoredPiece, positions: Float64Array): void {
+    const position = (i: number) => (positions[i] ?? 0) + this.#payloadAt;
+    const starts = chunkStarts(position, source.items.size.subarray(from), 0, count);
+    const stsc = sampleToChunk(starts, count, this.#chunks + 1);
+    this.#stsc.add(stsc.count, stsc.entries);
+    this.#co64.add(starts.length, chunkOffsets(starts, position).entries);
+    this.#chunks += starts.length;
+  }
+
+  #addBlockChunks(piece: StoredPiece, segment: PlanSegment, shift: number): void {
+    const { path } = segment;
+    const { tables, firstChunk } = blockTables(segment, piece);
+    const numbers = { entryBytes: 12, at: 0, wide: false, factor: 1, add: this.#chunks + 1 - firstChunk };
+    this.#stsc.add(tables.stsc.count, ...tables.stsc.parts.map((part) => changed(part, path, numbers)));
+    const offsets = { entryBytes: 8, at: 0, wide: true, factor: 1, add: shift + this.#payloadAt };
+    this.#co64.add(tables.co64.count, ...tables.co64.parts.map((part) => changed(part, path, offsets)));
+    this.#chunks += tables.co64.count;
+  }
+}
+
+function blockTables({ view, row }: PlanSegment, { source, sample, count }: StoredPiece): BlockTables {
+  const tables = view?.tracks[source.index]?.tables;
+  if (tables !== undefined) return tables.block(sample, sample + count);
+  const summary = row.tracks[source.index];
+  if (summary === undefined) throw new RangeError('a sealed segment has counters');
+  return wholeTables(summary);
+}
+
+function hasNegativeOffsets({ view, row }: PlanSegment, track: number): boolean {
+  return view?.tracks[track]?.tables.negativeOffsets ?? row.tracks[track]?.negativeOffsets ?? false;
+}
+
+function scaledOffsets({ source, from, to }: StoredPiece, scale: number, raise: number): Int32Array {
+  return source.items.compositionOffset.subarray(from, to).map((offset) => Math.round(offset * scale) + raise);
+}
+
+/** `stsz` of samples that get a prefix where they are sync samples. */
+async function prefixedSizes(
+  { segment }: Extract<PiecePlace, { kind: 'packed' }>,
+  track: number,
+  sample: number,
+  count: number,
+  prefixBytes: number,
+): Promise<Uint8Array> {
+  const samples = (await segment.contents()).tracks[track]?.samples;
+  const sizes = new Uint32Array(count);
+  for (let i = 0; i < count; i++) {
+    const sync = samples?.sync[sample + i] === 1;
+    sizes[i] = (samples?.size[sample + i] ?? 0) + (sync ? prefixBytes : 0);
+  }
+  return sampleSizes(sizes, 0, count).entries;
+}
+
+export function offsetsOf(positions: Float64Array, add: number): Uint8Array {
+  const starts = Uint32Array.from(positions, (_, i) => i);
+  return chunkOffsets(starts, (i) => (positions[i] ?? 0) + add).entries;
+}
+
+function words(...values: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(4 * values.length);
+  const view = new DataView(bytes.buffer);
+  values.forEach((value, i) => view.setUint32(4 * i, value));
+  return bytes;
+}
+
+function offset64(value: number): Uint8Array {
+  return offsetsOf(Float64Array.of(value), 0);
+}
+
+/** `count` times one word. */
+function repeatedWord(word: number, count: number): HeaderPart {
+  const one = words(word);
+  return {
+    kind: 'computed',
+    length: 4 * count,
+    read: function* (from, to) {
+      for (let at = from; at < to; at += 65_536) {
+        const data = new Uint8Array(Math.min(65_536, to - at));
+        for (let i = 0; i < data.byteLength; i++) data[i] = one[(at + i) % 4] ?? 0;
+        yield { kind: 'bytes', data };
+      }
+    },
+  };
+}

@@ -1,0 +1,291 @@
+/**
+ * Where the bytes of an answer come from: the payload part of its virtual file, and the place of every piece in it.
+ *
+ * What a request leaves out is not in the answer: a stretch of a file goes out whole, delimiters included, only while
+ * every sample in it is part of the answer. Where that cannot be (a track is left out, parameter sets come in between),
+ * a segment is packed: nothing but its selected samples, worked out when they are reached.
+ */
+import type { PlanSegment, RunTrack } from './run.ts';
+import { type PackedPick, PackedSegment, type PackedDeps, type Prefixes } from './packed.ts';
+import type { Part } from './select.ts';
+import type { KeyPiece } from './keyframes.ts';
+import type { AnswerTrack, Piece, StoredPiece } from './pieces.ts';
+import type { Slice, StoredSlice } from './virtual-file.ts';
+
+/** Between two samples of one slice lie only delimiters and small records; more than this is a hole in the file. */
+const MAX_JOIN_BYTES = 4096;
+/** Silence is repeated in blocks of about this size. */
+const SILENCE_BLOCK_BYTES = 65_536;
+
+/** Where a piece lies, counted from the first byte of the payload. */
+export type PiecePlace =
+  /** Position of each sample. */
+  | { readonly kind: 'samples'; readonly positions: Float64Array }
+  /** What is added to offsets in the file. */
+  | { readonly kind: 'block'; readonly shift: number }
+  | { readonly kind: 'packed'; readonly segment: PackedSegment; readonly at: number }
+  | { readonly kind: 'silence'; readonly at: number };
+
+export interface Payload {
+  readonly slices: readonly Slice[];
+  readonly length: number;
+  readonly places: ReadonlyMap<Piece, PiecePlace>;
+}
+
+export interface PayloadOptions {
+  readonly packed: PackedDeps;
+  /** Parameter sets of each video segment, where an answer has several configurations. */
+  readonly prefixes: Prefixes | undefined;
+  /** Only the sync samples of the video. */
+  readonly keyframes: boolean;
+}
+
+export function buildPayload(parts: readonly Part[], tracks: readonly AnswerTrack[], options: PayloadOptions): Payload {
+  const writer = new PayloadWriter();
+  parts.forEach((part, p) => {
+    for (const track of tracks) writeSilence(writer, track, p);
+    part.run.segments.forEach((segment, s) => {
+      const pieces = tracks.map((track) => piecesIn(track, p, s));
+      if (pieces.every((own) => own.length === 0)) return;
+      if (isPacked(segment, pieces, options)) writePacked(writer, segment, pieces, options);
+      else writeStretches(writer, part, segment, pieces.flat().filter(isStored));
+    });
+  });
+  writer.close();
+  return { slices: writer.slices, length: writer.length, places: writer.places };
+}
+
+/** A piece that bytes of a segment stand behind. */
+type MediaPiece = StoredPiece | KeyPiece;
+
+function piecesIn({ pieces }: AnswerTrack, part: number, segment: number): MediaPiece[] {
+  return pieces.filter(
+    (piece): piece is MediaPiece => piece.kind !== 'silence' && piece.part === part && piece.segment === segment,
+  );
+}
+
+const isStored = (piece: MediaPiece): piece is StoredPiece => piece.kind !== 'keys';
+
+/** Collects slices and places, counted from the first byte of the payload. */
+class PayloadWriter {
+  readonly slices: Slice[] = [];
+  readonly places = new Map<Piece, PiecePlace>();
+  length = 0;
+  #path: string | undefined;
+  #begin = 0;
+  #end = 0;
+
+  /** Bytes [offset, end) of a file that go into the answer; returns their position. */
+  stretch(path: string, offset: number, end: number): number {
+    const joins = this.#path === path && offset >= this.#end && offset - this.#end <= MAX_JOIN_BYTES;
+    if (!joins) {
+      this.close();
+      this.#path = path;
+      this.#begin = offset;
+    }
+    this.#end = end;
+    return this.length + offset - this.#begin;
+  }
+
+  /** Ends the open slice: what comes next begins a new one. */
+  close(): void {
+    if (this.#path === undefined) return;
+    this.add({ kind: 'file', path: this.#path, offset: this.#begin, length: this.#end - this.#begin });
+    this.#path = undefined;
+  }
+
+  add(slice: Slice): void {
+    this.slices.push(slice);
+    this.length += slice.kind === 'bytes' ? slice.data.byteLength : slice.length;
+  }
+}
+
+/** The silent frames of a part, in front of its data. */
+function writeSilence(writer: PayloadWriter, { pieces, silence }: AnswerTrack, part: number): void {
+  for (const piece of pieces) {
+    if (piece.kind !== 'silence' || piece.part !== part || silence === undefined) continue;
+    writer.close();
+    writer.places.set(piece, { kind: 'silence', at: writer.length });
+    writer.add(repeated(silence, piece.count));
+  }
+}
+
+function repeated(frame: Uint8Array, count: number): Slice {
+  const length = frame.byteLength * count;
+  return { kind: 'computed', length, read: (from, to) => repeatedBytes(frame, from, to) };
+}
+
+function* repeatedBytes(frame: Uint8Array, from: number, to: number): Generator<StoredSlice, void, undefined> {
+  for (let at = from; at < to; at += SILENCE_BLOCK_BYTES) {
+    const data = new Uint8Array(Math.min(SILENCE_BLOCK_BYTES, to - at));
+    for (let i = 0; i < data.byteLength; i++) data[i] = frame[(at + i) % frame.byteLength] ?? 0;
+    yield { kind: 'bytes', data };
+  }
+}
+
+/** A stretch of the file would hold more than the answer's own samples, or less. */
+function isPacked(
+  { tracks }: PlanSegment,
+  pieces: readonly (readonly MediaPiece[])[],
+  { prefixes, keyframes }: PayloadOptions,
+): boolean {
+  if (prefixes !== undefined || keyframes) return true;
+  const wanted = new Set(pieces.flatMap((own) => own.map(({ source }) => source.index)));
+  return tracks.some((track, index) => track !== undefined && !wanted.has(index));
+}
+
+function writePacked(
+  writer: PayloadWriter,
+  segment: PlanSegment,
+  pieces: readonly (readonly MediaPiece[])[],
+  { packed: deps, prefixes, keyframes }: PayloadOptions,
+): void {
+  const picks = pieces.flatMap((own): PackedPick[] => {
+    const [first] = own;
+    return first === undefined ? [] : [pickOf(segment, first.source, own, keyframes, prefixes)];
+  });
+  const packed = new PackedSegment(segment, picks, deps);
+  writer.close();
+  for (const piece of pieces.flat()) {
+    writer.places.set(piece, { kind: 'packed', segment: packed, at: writer.length });
+  }
+  writer.add(packed.slice());
+}
+
+function pickOf(
+  segment: PlanSegment,
+  { index, kind }: RunTrack,
+  pieces: readonly MediaPiece[],
+  keyframes: boolean,
+  prefixes: Prefixes | undefined,
+): PackedPick {
+  return {
+    track: index,
+    ranges: pieces.flatMap(rangesOf),
+    keyframes,
+    prefix: kind === 'video' ? prefixes?.of(segment) : undefined,
+  };
+}
+
+function rangesOf(piece: MediaPiece): readonly { readonly from: number; readonly to: number }[] {
+  return isStored(piece) ? [{ from: piece.sample, to: piece.sample + piece.count }] : piece.ranges;
+}
+
+/** Samples of a zone in file order, of one track. */
+interface Lane {
+  readonly source: RunTrack;
+  /** The next item, and the end. */
+  at: number;
+  readonly end: number;
+  /** Pieces of the answer among them, in order. */
+  readonly pieces: StoredPiece[];
+  /** File offset of a sample that is stored behind these but not known yet. */
+  readonly behind: number;
+}
+
+/** Zone by zone: windows sample by sample, blocks as they lie in the file. */
+function writeStretches(
+  writer: PayloadWriter,
+  { run }: Part,
+  segment: PlanSegment,
+  pieces: readonly StoredPiece[],
+): void {
+  segment.zones.forEach((zone, z) => {
+    const own = pieces.filter(
+      ({ source, sample }) => sample >= (zone.from[source.index] ?? 0) && sample < (zone.to[source.index] ?? 0),
+    );
+    if (own.length === 0) return;
+    if (zone.kind === 'block') writeBlock(writer, segment, z, own);
+    else writeWindow(writer, segment, lanesOf(run.tracks, segment, run.segments.indexOf(segment), z, own));
+  });
+}
+
+function writeBlock(writer: PayloadWriter, segment: PlanSegment, z: number, pieces: readonly StoredPiece[]): void {
+  const { from, to } = blockBytes(segment, z);
+  const shift = writer.stretch(segment.path, from, to) - from;
+  for (const piece of pieces) writer.places.set(piece, { kind: 'block', shift });
+}
+
+/** The stretch of the file that holds all samples of a block. */
+function blockBytes({ view, row, zones }: PlanSegment, z: number): { from: number; to: number } {
+  if (view === undefined) return { from: row.payload?.offset ?? 0, to: row.payload?.end ?? 0 };
+  const zone = zones[z];
+  let [from, to] = [Infinity, -Infinity];
+  view.tracks.forEach(({ tables }, t) => {
+    const [first = 0, end = 0] = [zone?.from[t], zone?.to[t]];
+    if (end <= first) return;
+    const last = tables.window(end - 1, end);
+    from = Math.min(from, tables.chunkOffset(first));
+    to = Math.max(to, (last.offset[0] ?? 0) + (last.size[0] ?? 0));
+  });
+  return { from, to };
+}
+
+function lanesOf(
+  tracks: readonly RunTrack[],
+  { view, zones }: PlanSegment,
+  segment: number,
+  z: number,
+  pieces: readonly StoredPiece[],
+): Lane[] {
+  const zone = zones[z];
+  return tracks.flatMap((source): Lane[] => {
+    const [from = 0, to = 0] = [zone?.from[source.index], zone?.to[source.index]];
+    const first = source.itemOf(segment, from);
+    if (to <= from || first === undefined) return [];
+    const tables = view?.tracks[source.index]?.tables;
+    const behind = tables !== undefined && to === tables.count ? tables.behind : Infinity;
+    const own = pieces.filter((piece) => piece.source === source);
+    return [{ source, at: first, end: first + to - from, pieces: own, behind }];
+  });
+}
+
+/** Walks the samples of all lanes in file order; one that is left out ends the slice before it. */
+function writeWindow(writer: PayloadWriter, segment: PlanSegment, lanes: readonly Lane[]): void {
+  const positions = new Map<StoredPiece, Float64Array>();
+  for (const { pieces } of lanes) {
+    for (const piece of pieces) {
+      positions.set(piece, new Float64Array(piece.count));
+      writer.places.set(piece, { kind: 'samples', positions: positions.get(piece) ?? new Float64Array(0) });
+    }
+  }
+  for (;;) {
+    const lane = nextLane(lanes);
+    if (lane === undefined) return;
+    const item = lane.at++;
+    if (item >= lane.end) {
+      writer.close();
+      continue;
+    }
+    const { items } = lane.source;
+    const piece = pieceAt(lane, item);
+    const own = piece && positions.get(piece);
+    const offset = items.offset[item] ?? 0;
+    if (piece === undefined || own === undefined) writer.close();
+    else own[item - piece.from] = writer.stretch(segment.path, offset, offset + (items.size[item] ?? 0));
+  }
+}
+
+/** The piece that holds an item; pieces that lie before it are dropped from the lane. */
+function pieceAt({ pieces }: Lane, item: number): StoredPiece | undefined {
+  while ((pieces[0]?.to ?? Infinity) <= item) pieces.shift();
+  const [piece] = pieces;
+  return piece !== undefined && piece.from <= item ? piece : undefined;
+}
+
+function nextLane(lanes: readonly Lane[]): Lane | undefined {
+  let best: Lane | undefined;
+  let bestOffset = Infinity;
+  for (const lane of lanes) {
+    const offset = offsetAt(lane);
+    if (offset >= bestOffset) continue;
+    best = lane;
+    bestOffset = offset;
+  }
+  return best;
+}
+
+function offsetAt({ source, at, end, behind }: Lane): number {
+  if (at < end) return source.items.offset[at] ?? Infinity;
+  return at === end ? behind : Infinity;
+}
