@@ -27,11 +27,11 @@ import { checkCameraName } from './segment/layout.ts';
 import { type SegmentReport, verifySegment } from './segment/verify.ts';
 import { Planner } from './session/planner.ts';
 import type { RateOptions } from './session/rate.ts';
-import { type AnswerOptions, answerPolicy } from './session/request.ts';
+import { answerPolicy, type SessionRequest } from './session/request.ts';
 import { Session } from './session/session.ts';
 import { parseSpan, parseTime, type Time } from './time.ts';
 
-export type { RecoveryReport };
+export type { RecoveryReport, SessionRequest };
 
 export interface ArchiveOptions {
   /** Make the folder if it is missing. Default true. */
@@ -55,14 +55,6 @@ export interface RecordOptions extends RecorderOptions {
   readonly frames: AsyncIterable<Frame>;
   /** Ends the recording: what was appended is sealed. */
   readonly signal?: AbortSignal;
-}
-
-export interface SessionRequest extends AnswerOptions {
-  readonly camera: string;
-  readonly start: Time;
-  readonly end?: Time;
-  /** Seconds, instead of `end`. */
-  readonly duration?: number | string;
 }
 
 export interface ImportOptions {
@@ -319,7 +311,8 @@ export class Archive {
 
   /**
    * Pass 1: plans an answer. Its end is frozen now.
-   * @throws FootageError E_CAMERA_NAME, E_CAMERA_UNKNOWN, E_TIME, E_RANGE_ORDER, E_RANGE_EMPTY, E_GAP, E_CHANGES
+   * @throws FootageError E_CAMERA_NAME, E_CAMERA_UNKNOWN, E_TIME, E_RANGE_ORDER, E_RANGE_EMPTY, E_GAP, E_CHANGES,
+   * E_QUERY for options that do not go together; RangeError, TypeError for a value that is none
    */
   session(request: SessionRequest): Promise<Session> {
     return this.#lifetime.run(() => this.#session(request));

@@ -42,7 +42,6 @@ export const ERROR_CODES = {
   E_QUERY: { http: 400, exit: 2 },
   E_RANGE_EMPTY: { http: 404, exit: 1 },
   E_RANGE_ORDER: { http: 400, exit: 2 },
-  E_RANGE_TOO_LONG: { http: 400, exit: 1 },
   E_RANGE_UNSATISFIABLE: { http: 416, exit: 1 },
   E_READ_ONLY: { http: 500, exit: 1 },
   E_SENDER: { http: 500, exit: 1 },

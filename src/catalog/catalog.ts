@@ -44,6 +44,8 @@ export interface Catalog {
   spans(camera: string, startUtcMs: number, endUtcMs: number): SegmentSpan[];
   /** Segments that may meet [startUtcMs, endUtcMs), open ones included, by start. */
   segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[];
+  /** Wall time of the first presented instant of a run's sealed segments, Unix ms; Infinity if there is none. */
+  runStart(run: string): number;
   /** All segments of a run, by sequence number. */
   run(run: string): SegmentRow[];
   /** All segments, or those of one camera, by start. */

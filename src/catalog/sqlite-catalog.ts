@@ -150,6 +150,11 @@ export class SqliteCatalog implements Catalog {
     return this.#prepare(`SELECT * ${MEETING}`).all(camera, endUtcMs, startUtcMs).map(rowOf);
   }
 
+  runStart(run: string): number {
+    const sql = "SELECT MIN(start_utc_ms) AS start FROM segments WHERE run = ? AND state = 'sealed'";
+    return (this.#prepare(sql).get(run) as { start: number | null }).start ?? Infinity;
+  }
+
   run(run: string): SegmentRow[] {
     return this.#prepare('SELECT * FROM segments WHERE run = ? ORDER BY sequence').all(run).map(rowOf);
   }

@@ -1,42 +1,72 @@
-/** `footage export`: any range of a camera as one MP4 file, which appears under its name only when it is whole. */
+/**
+ * `footage export`: any range of a camera as one MP4 file, or with `--changes split` as one for each part. A file appears
+ * under its name only when it is whole.
+ */
 import { createWriteStream } from 'node:fs';
 import { rename, rm, stat } from 'node:fs/promises';
+import { format, parse } from 'node:path';
+import type { Archive } from '../archive.ts';
 import { FootageError, systemCode } from '../errors.ts';
 import { checkCameraName } from '../segment/layout.ts';
+import type { Manifest } from '../session/manifest.ts';
+import { answerPolicy, type SessionRequest } from '../session/request.ts';
 import type { Session } from '../session/session.ts';
 import { parseSpan } from '../time.ts';
 import { printJson, progressBar, untilInterrupted, withArchive } from './support.ts';
 
-interface ExportFlags {
+interface ExportFlags extends Omit<SessionRequest, 'part'> {
   readonly archive: string;
-  readonly camera: string;
-  readonly start: string;
-  readonly end?: string;
-  readonly duration?: string;
-  readonly gaps: 'collapse' | 'error';
   readonly output: string;
   readonly json?: true;
 }
 
 export async function runExport(flags: ExportFlags): Promise<void> {
   const { archive: path, output, json, ...request } = flags;
+  const { camera: _camera, start: _start, end: _end, duration: _duration, ...policy } = request;
   // Before the archive is opened: what is refused leaves everything as it was.
   checkCameraName(request.camera);
   parseSpan(request);
+  answerPolicy(policy);
   if (output === '-') throw new FootageError('E_USAGE', 'An export is not written to standard output: name a file.');
   const signal = untilInterrupted();
   await withArchive(path, async (archive) => {
-    const session = await archive.session(request);
-    signal.throwIfAborted();
-    await writeWhole(session, output, signal);
-    const { manifest } = session;
-    if (json === true) printJson({ file: output, lengthBytes: session.length, ...manifest });
-    else process.stdout.write(`${output}: ${session.length} bytes\n`);
-    if (manifest.missing.length > 0) {
-      const seconds = manifest.missing.reduce((sum, span) => sum + span.endUtcMs - span.startUtcMs, 0) / 1000;
+    const { missing } = await writeParts(archive, request, { output, json: json === true, signal });
+    if (missing.length > 0) {
+      const seconds = missing.reduce((sum, span) => sum + span.endUtcMs - span.startUtcMs, 0) / 1000;
       process.stderr.write(`footage: ${seconds.toFixed(3)} s of the range are not recorded (--json lists them)\n`);
     }
   });
+}
+
+interface Writing {
+  readonly output: string;
+  readonly json: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Writes each part of the answer into a file of its own; returns the manifest of the first. */
+async function writeParts(archive: Archive, request: SessionRequest, writing: Writing): Promise<Manifest> {
+  const first = await archive.session(request);
+  const { parts } = first.manifest;
+  await writePart(first, parts === 1 ? writing.output : nameOfPart(writing.output, 1), writing);
+  for (let part = 2; part <= parts; part++) {
+    const session = await archive.session({ ...request, part });
+    await writePart(session, nameOfPart(writing.output, part), writing);
+  }
+  return first.manifest;
+}
+
+/** `door.mp4` becomes `door.2.mp4`. */
+function nameOfPart(output: string, part: number): string {
+  const { dir, name, ext } = parse(output);
+  return format({ dir, name: `${name}.${part}`, ext });
+}
+
+async function writePart(session: Session, file: string, { json, signal }: Writing): Promise<void> {
+  signal.throwIfAborted();
+  await writeWhole(session, file, signal);
+  if (json) printJson({ file, lengthBytes: session.length, ...session.manifest });
+  else process.stdout.write(`${file}: ${session.length} bytes\n`);
 }
 
 async function writeWhole(session: Session, output: string, signal: AbortSignal): Promise<void> {

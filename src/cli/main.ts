@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { FootageError } from '../errors.ts';
 import { runDemo } from './demo.ts';
 import { runExport } from './export.ts';
@@ -31,6 +31,10 @@ const waitOption = [
   secondNumber,
   10,
 ] as const;
+
+const PARTS_HELP = `
+With --changes split an answer of several parts becomes several files: -o door.mp4 gives door.1.mp4, door.2.mp4 and so on,
+and door.mp4 where there is one part. Each appears when it is whole; --json prints a line for each.`;
 
 program
   .command('demo')
@@ -81,9 +85,30 @@ program
   .requiredOption('--start <time>', 'begin: RFC 3339 or Unix seconds')
   .option('--end <time>', 'end: RFC 3339 or Unix seconds')
   .option('--duration <seconds>', 'length, instead of --end')
-  .option('--gaps <policy>', 'where footage is missing: collapse or error', gapPolicy, 'collapse')
+  .addOption(
+    new Option('--gaps <policy>', 'where footage is missing: join, hold the last picture, or refuse')
+      .choices(['collapse', 'freeze', 'error'])
+      .default('collapse'),
+  )
+  .addOption(
+    new Option('--changes <policy>', 'where codec or audio format change: refuse, a file for each part, or no audio')
+      .choices(['error', 'split', 'drop-audio'])
+      .default('error'),
+  )
+  .addOption(
+    new Option(
+      '--begin <place>',
+      'where the start is inside a GOP: hide its lead-in, show it, or begin with the next one',
+    )
+      .choices(['exact', 'keyframe', 'next'])
+      .default('exact'),
+  )
+  .addOption(new Option('--tracks <kind>', 'only these tracks').choices(['video', 'audio']))
+  .option('--keyframes', 'only the sync samples of the video: a time-lapse')
+  .option('--speed <times>', 'show them so many times as fast', speedNumber)
   .option('--json', 'print the manifest as JSON')
   .requiredOption('-o, --output <file>', 'file to write')
+  .addHelpText('after', PARTS_HELP)
   .action(runExport);
 
 program
@@ -131,9 +156,10 @@ function overlapPolicy(text: string): 'refuse' | 'keep' {
   throw new InvalidArgumentError('Write refuse or keep.');
 }
 
-function gapPolicy(text: string): 'collapse' | 'error' {
-  if (text === 'collapse' || text === 'error') return text;
-  throw new InvalidArgumentError('Write collapse or error.');
+function speedNumber(text: string): number {
+  const times = Number(text);
+  if (Number.isFinite(times) && times > 0) return times;
+  throw new InvalidArgumentError('Write a number above 0, such as 8.');
 }
 
 /** Help and version are no errors; all else that the parser refuses is wrong use. */
@@ -147,7 +173,7 @@ function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : report(usageError(error));
   if (error instanceof Error && error.name === 'AbortError') {
     return report(
-      new FootageError('E_CANCELLED', 'Interrupted: nothing was left behind. Run the command again.', error),
+      new FootageError('E_CANCELLED', 'Interrupted: nothing unfinished was left behind. Run the command again.', error),
     );
   }
   if (error instanceof FootageError) {

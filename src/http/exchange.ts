@@ -5,8 +5,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { CameraInfo, Timeline } from '../catalog/timeline.ts';
+import type { SessionRequest } from '../session/request.ts';
 import type { Session } from '../session/session.ts';
-import type { ExportOptions } from './export-query.ts';
 
 export type Request = IncomingMessage | Http2ServerRequest;
 export type Response = ServerResponse | Http2ServerResponse;
@@ -15,7 +15,7 @@ export type Response = ServerResponse | Http2ServerResponse;
 export interface ArchiveFace {
   cameras(): Promise<CameraInfo[]>;
   timeline(camera: string, span?: { readonly startUtcMs: number; readonly endUtcMs: number }): Promise<Timeline>;
-  session(request: { readonly camera: string } & ExportOptions): Promise<Session>;
+  session(request: SessionRequest): Promise<Session>;
 }
 
 export interface Exchange {

@@ -2,30 +2,10 @@
  * The query of an export: one table of what may be asked for, the same at every address of an export.
  */
 import { FootageError } from '../errors.ts';
-import type { Time } from '../time.ts';
+import type { SessionRequest } from '../session/request.ts';
 
 /** What may be asked of an export besides its camera. Only what was given is set. */
-export interface ExportOptions {
-  readonly start: Time;
-  readonly end?: Time;
-  /** Seconds, instead of `end`. */
-  readonly duration?: string | number;
-  /** Where footage is missing: what follows is moved up, the last picture is held, or the range is refused. */
-  readonly gaps?: 'collapse' | 'freeze' | 'error';
-  /** The only kind of track. */
-  readonly tracks?: 'video' | 'audio';
-  /** Sync pictures alone. */
-  readonly keyframes?: boolean;
-  /** Times as fast as it was. */
-  readonly speed?: number;
-  /** Where codec or audio format change: refused, in several parts, or without sound. */
-  readonly changes?: 'error' | 'split' | 'drop-audio';
-  /** Which part, from 1. */
-  readonly part?: number;
-  /** Where it begins: at `start`, or at the sync picture before or behind it. */
-  readonly begin?: 'exact' | 'keyframe' | 'next';
-  readonly format?: 'mp4' | 'fmp4';
-}
+export type ExportOptions = Omit<SessionRequest, 'camera'> & { readonly format?: 'mp4' | 'fmp4' };
 
 type Key = keyof ExportOptions;
 
@@ -71,13 +51,11 @@ const PARAMETERS: { readonly [K in Key]-?: Parameter<NonNullable<ExportOptions[K
 };
 const KEYS = Object.keys(PARAMETERS) as Key[];
 
-/** What means something only beside something else. */
-const NEEDS: readonly { readonly key: Key; readonly other: Key; readonly value: unknown; readonly text: string }[] = [
-  { key: 'part', other: 'changes', value: 'split', text: 'changes=split' },
-  { key: 'speed', other: 'keyframes', value: true, text: 'keyframes=1' },
-];
-
-/** The options that a query gives; keys that are not of an export are ignored. @throws FootageError E_QUERY */
+/**
+ * The options that a query gives; keys that are not of an export are ignored. What does not go together is the archive's
+ * to refuse.
+ * @throws FootageError E_QUERY
+ */
 export function parseExportQuery(query: URLSearchParams): ExportOptions {
   const given = KEYS.flatMap((key) => {
     const text = textOf(query, key);
@@ -86,10 +64,6 @@ export function parseExportQuery(query: URLSearchParams): ExportOptions {
   const options: Partial<Record<Key, unknown>> = Object.fromEntries(given);
   if (options.start === undefined) {
     throw new FootageError('E_QUERY', 'A range needs a start, and an end or a duration, not both.');
-  }
-  for (const { key, other, value, text } of NEEDS) {
-    if (options[key] === undefined || options[other] === value) continue;
-    throw new FootageError('E_QUERY', `"${key}" goes with ${text} only: add that, or leave "${key}" out.`);
   }
   return options as ExportOptions;
 }
@@ -115,6 +89,17 @@ function textOf(query: URLSearchParams, key: Key): string | undefined {
 
 /** The same request for another address of the same export: what decides the answer, and nothing else of the query. */
 export function sameQuery(query: URLSearchParams): string {
+  return knownOf(query).toString();
+}
+
+/** The same request for another part of a split answer. */
+export function queryOfPart(query: URLSearchParams, part: number): string {
+  const known = knownOf(query);
+  known.set('part', String(part));
+  return known.toString();
+}
+
+function knownOf(query: URLSearchParams): URLSearchParams {
   const known: readonly string[] = KEYS;
-  return new URLSearchParams([...query].filter(([key]) => known.includes(key))).toString();
+  return new URLSearchParams([...query].filter(([key]) => known.includes(key)));
 }

@@ -6,7 +6,7 @@ import { FootageError } from '../errors.ts';
 import type { SendOptions, Session } from '../session/session.ts';
 import { judge, rangeApplies, type Verdict } from './conditions.ts';
 import { type Exchange, fieldOf, type Request, type Response, sendJson, singleFieldOf } from './exchange.ts';
-import { type ExportOptions, parseExportQuery, sameQuery } from './export-query.ts';
+import { type ExportOptions, parseExportQuery, queryOfPart, sameQuery } from './export-query.ts';
 import { parseRange } from './range.ts';
 
 type Fields = Readonly<Record<string, string | number>>;
@@ -44,8 +44,7 @@ export async function sendExport(exchange: Exchange, camera: string, api = ''): 
       res.end();
       return;
     case 'send': {
-      const address = `${api}export.json?${sameQuery(query)}`;
-      const shared = { ...always, ...describe(planned, camera, query.has('download'), address) };
+      const shared = { ...always, ...describe(planned, camera, query, api) };
       return sendBody(req, res, planned.session, shared);
     }
   }
@@ -62,14 +61,20 @@ function verdictOn(req: Request, { session, lastModifiedUtcMs }: Planned): Verdi
 }
 
 /** The fields that answers with footage have whatever part of it they hold. */
-function describe(planned: Planned, camera: string, download: boolean, manifest: string): Fields {
+function describe(planned: Planned, camera: string, query: URLSearchParams, api: string): Fields {
   const { lastModifiedUtcMs } = planned;
   return {
     'Accept-Ranges': 'bytes',
-    'Content-Disposition': `${download ? 'attachment' : 'inline'}; filename="${fileName(camera, planned)}"`,
-    Link: `<${manifest}>; rel="describedby"; type="application/json"`,
+    'Content-Disposition': `${query.has('download') ? 'attachment' : 'inline'}; filename="${fileName(camera, planned)}"`,
+    Link: linksOf(planned.session, query, api),
     ...(lastModifiedUtcMs === undefined ? {} : { 'Last-Modified': new Date(lastModifiedUtcMs).toUTCString() }),
   };
+}
+
+/** The manifest, and the part that follows where the answer is split. */
+function linksOf({ manifest: { part, parts } }: Session, query: URLSearchParams, api: string): string {
+  const manifest = `<${api}export.json?${sameQuery(query)}>; rel="describedby"; type="application/json"`;
+  return part < parts ? `${manifest}, <${api}export.mp4?${queryOfPart(query, part + 1)}>; rel="next"` : manifest;
 }
 
 async function sendBody(req: Request, res: Response, session: Session, shared: Fields): Promise<void> {

@@ -24,6 +24,8 @@ export interface InitTrack {
   readonly track: Track;
   /** Usually none. A duration of 0 lasts to the end of the fragments. */
   readonly edits: readonly Edit[];
+  /** What frames of a `DefaultRun` are like. */
+  readonly defaultFrame?: { readonly ticks: number; readonly bytes: number };
 }
 
 export interface InitSegmentSpec {
@@ -51,7 +53,7 @@ export function writeInitSegment(spec: InitSegmentSpec): Uint8Array {
     tables: emptyTables(track),
   }));
   const mehd = durationTicks === undefined ? [] : [fullBox('mehd', 1, 0, u64(durationTicks))];
-  const mvex = box('mvex', ...mehd, ...spec.tracks.map(({ track }, i) => trackExtends(track.kind, i + 1)));
+  const mvex = box('mvex', ...mehd, ...spec.tracks.map((track, i) => trackExtends(track, i + 1)));
   return concatBytes([FRAGMENTED_FTYP, ...writeMovie({ timescale, creationUtcMs, tracks, extra: [mvex] })]);
 }
 
@@ -63,8 +65,10 @@ function emptyTables(track: Track) {
 }
 
 /** `trex` (8.8.3). Video says for each sample whether it is a sync sample; of sound all are. */
-function trackExtends(kind: TrackKind, id: number): Uint8Array {
-  return fullBox('trex', 0, 0, u32(id), u32(1), u32(0), u32(0), u32(kind === 'audio' ? SYNC_FLAGS : NON_SYNC_FLAGS));
+function trackExtends({ track, defaultFrame }: InitTrack, id: number): Uint8Array {
+  const { ticks, bytes } = defaultFrame ?? { ticks: 0, bytes: 0 };
+  const flags = track.kind === 'audio' ? SYNC_FLAGS : NON_SYNC_FLAGS;
+  return fullBox('trex', 0, 0, u32(id), u32(1), u32(ticks), u32(bytes), u32(flags));
 }
 
 /** Samples [from, to) of a track in one fragment. */
@@ -84,6 +88,21 @@ export interface TrackFragmentSpec {
   readonly compositionOffset: Int32Array;
   /** Video only: 1 = sync sample. */
   readonly sync: Uint8Array;
+  /** The track is in the fragment even without samples, so that the length depends on counts of all fragments alone. */
+  readonly always?: boolean;
+  /** Each sample is a run of its own, wherever it lies. */
+  readonly everySample?: boolean;
+  /** By the samples that they come before; `baseDecodeTime` is that of the first frame of all. */
+  readonly defaultRuns?: readonly DefaultRun[];
+}
+
+/** Frames one behind the other that are like the track's default. */
+export interface DefaultRun {
+  /** The sample, one of the fragment, that follows them. */
+  readonly before: number;
+  readonly count: number;
+  /** Where they begin; counted as `FragmentSpec.mediaPosition` is. */
+  readonly position: number;
 }
 
 export interface FragmentSpec {
@@ -100,8 +119,9 @@ export interface FragmentSpec {
 export interface FragmentCounts {
   readonly kind: TrackKind;
   readonly samples: number;
-  /** Stretches of samples without other bytes in between. */
+  /** Stretches of samples without other bytes in between; those of default frames count as well. */
   readonly runs: number;
+  readonly always?: boolean;
 }
 
 const BOX_BYTES = 8;
@@ -116,6 +136,8 @@ const DEFAULT_BASE_IS_MOOF = 0x2_0000;
 const TFDT_VERSION = 0x0100_0000;
 /** Version 1 (signed composition offsets); a data offset and the fields of `SAMPLE_BYTES`. */
 const TRUN_HEAD = { video: 0x0100_0f01, audio: 0x0100_0301 } as const;
+/** A data offset, and no field of a sample. */
+const DEFAULT_TRUN_HEAD = 0x0100_0001;
 
 /** Bytes that `writeFragment` makes: `moof` and the header of `mdat`. */
 export function fragmentLength(tracks: readonly FragmentCounts[]): number {
@@ -126,18 +148,41 @@ function moofBytes(tracks: readonly FragmentCounts[]): number {
   return tracks.reduce((sum, track) => sum + trafBytes(track), BOX_BYTES + MFHD_BYTES);
 }
 
-/** A track without samples is not in the fragment. */
-function trafBytes({ kind, samples, runs }: FragmentCounts): number {
-  if (samples === 0) return 0;
+/** A track without samples is not in the fragment, unless it always is. */
+function trafBytes({ kind, samples, runs, always }: FragmentCounts): number {
+  if (samples === 0 && always !== true) return 0;
   return BOX_BYTES + TFHD_BYTES + TFDT_BYTES + runs * TRUN_BYTES + samples * SAMPLE_BYTES[kind];
+}
+
+/** A track of a fragment with the first samples of its runs, and what of it the length depends on. */
+interface CountedTrack {
+  readonly track: TrackFragmentSpec;
+  readonly starts: Uint32Array;
+  readonly counts: FragmentCounts;
+}
+
+function counted(track: TrackFragmentSpec): CountedTrack {
+  const starts = runStarts(track);
+  const runs = starts.length + (track.defaultRuns?.length ?? 0);
+  const { kind, from, to, always = false } = track;
+  return { track, starts, counts: { kind, samples: to - from, runs, always } };
+}
+
+function runStarts({ position, size, from, to, everySample, defaultRuns = [] }: TrackFragmentSpec): Uint32Array {
+  if (everySample === true) return Uint32Array.from({ length: to - from }, (_, i) => from + i);
+  const starts = chunkStarts(position, size, from, to);
+  if (defaultRuns.length === 0) return starts;
+  return Uint32Array.from(new Set([...starts, ...defaultRuns.map(({ before }) => before)])).sort();
+}
+
+/** Bytes that `writeFragment` makes of this. */
+export function headerLength({ tracks }: FragmentSpec): number {
+  return fragmentLength(tracks.map((track) => counted(track).counts));
 }
 
 /** The `moof` of one stretch of media, and the header of the `mdat` that the media is put into. */
 export function writeFragment(spec: FragmentSpec): Uint8Array {
-  const tracks = spec.tracks.map((track) => {
-    const starts = chunkStarts(track.position, track.size, track.from, track.to);
-    return { track, starts, counts: { kind: track.kind, samples: track.to - track.from, runs: starts.length } };
-  });
+  const tracks = spec.tracks.map(counted);
   const counts = tracks.map((track) => track.counts);
   const length = fragmentLength(counts);
   const out = new FieldWriter(length);
@@ -147,8 +192,8 @@ export function writeFragment(spec: FragmentSpec): Uint8Array {
   out.type('mfhd');
   out.words(0, spec.sequence);
   for (const { track, starts, counts: own } of tracks) {
-    if (own.samples > 0)
-      writeTrackFragment(out, track, starts, { bytes: trafBytes(own), media: length - spec.mediaPosition });
+    const bytes = trafBytes(own);
+    if (bytes > 0) writeTrackFragment(out, track, starts, { bytes, media: length - spec.mediaPosition });
   }
   out.bytes(mediaHeader(spec.mediaBytes));
   return out.finish();
@@ -176,8 +221,23 @@ function writeTrackFragment(
   out.words(TFDT_VERSION);
   out.long(track.baseDecodeTime);
   starts.forEach((from, run) => {
+    for (const frames of track.defaultRuns ?? []) {
+      if (frames.before === from) writeDefaultRun(out, frames.count, frames.position + media);
+    }
     writeRun(out, track, { from, to: starts[run + 1] ?? track.to, offset: track.position(from) + media });
   });
+}
+
+/** `trun` of frames that `trex` describes. */
+function writeDefaultRun(out: FieldWriter, count: number, offset: number): void {
+  checkOffset(offset);
+  out.words(TRUN_BYTES);
+  out.type('trun');
+  out.words(DEFAULT_TRUN_HEAD, count, offset);
+}
+
+function checkOffset(offset: number): void {
+  if (offset > 0x7fff_ffff) throw new RangeError(`a fragment with samples at its byte ${offset} is beyond 2 GiB`);
 }
 
 /** `trun` (8.8.8) of samples [from, to), which lie one behind the other. */
@@ -186,7 +246,7 @@ function writeRun(
   { kind, delta, size, compositionOffset, sync }: TrackFragmentSpec,
   { from, to, offset }: { readonly from: number; readonly to: number; readonly offset: number },
 ): void {
-  if (offset > 0x7fff_ffff) throw new RangeError(`a fragment with samples at its byte ${offset} is beyond 2 GiB`);
+  checkOffset(offset);
   out.words(TRUN_BYTES + (to - from) * SAMPLE_BYTES[kind]);
   out.type('trun');
   out.words(TRUN_HEAD[kind], to - from, offset);

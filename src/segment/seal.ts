@@ -135,7 +135,8 @@ function sealedTrack(
     movieTimescale,
     origin: Math.round(originSeconds * timescale) - firstDts,
     first: shown.first - firstDts,
-    end: shown.end - firstDts,
+    // All that is presented may end before the first DTS (negative composition offsets): an edit cannot.
+    end: Math.max(shown.first, shown.end) - firstDts,
   });
   return [{ track, samples: movieSamples(samples), edits }];
 }

@@ -21,6 +21,7 @@ import {
   type TableEntries,
   timeToSample,
 } from '../mp4/table-writer.ts';
+import { type SyncTimes, syncTimesOf, syncTimesOfColumns } from './sync-times.ts';
 
 /** Entries of a table: bytes, or a stretch of the segment's file that holds them. */
 export type EntriesPart =
@@ -60,7 +61,9 @@ export interface TrackTables {
   syncBefore(sample: number): number;
   /** First sync sample at or behind `sample`; `count` if there is none. */
   syncAfter(sample: number): number;
-  /** File offset of the chunk that holds `sample`; of the end of all samples for `count`. */
+  /** All sync samples, in one pass. */
+  syncTimes(): SyncTimes;
+  /** File offset of the chunk that holds `sample`. */
   chunkOffset(sample: number): number;
   /** First sample of the first chunk at or behind a file offset; `count` if there is none. */
   sampleAtOffset(offset: number): number;
@@ -151,11 +154,12 @@ export class ColumnTables implements TrackTables {
     return this.count;
   }
 
+  syncTimes(): SyncTimes {
+    return syncTimesOfColumns(this.#samples);
+  }
+
   chunkOffset(sample: number): number {
-    const { offset, size } = this.#samples;
-    const last = this.count - 1;
-    if (sample >= this.count) return (offset[last] ?? 0) + (size[last] ?? 0);
-    return offset[this.#chunks()[this.#chunkOf(sample)] ?? 0] ?? 0;
+    return this.#samples.offset[this.#chunks()[this.#chunkOf(sample)] ?? 0] ?? 0;
   }
 
   sampleAtOffset(offset: number): number {
@@ -269,7 +273,8 @@ export class SealedTables implements TrackTables {
   readonly #stsz: StoredTable;
   readonly #stsc: StoredTable;
   readonly #co64: StoredTable;
-  readonly #payloadEnd: number;
+  /** An `stss` that is not there means this; an empty one means that there is no sync sample. */
+  readonly #allSync: boolean;
 
   constructor(moov: Uint8Array, moovOffset: number, summary: TrackSummary) {
     const stored = (name: BlockTableName) => new StoredTable(moov, moovOffset, summary, name);
@@ -282,7 +287,7 @@ export class SealedTables implements TrackTables {
     this.#stsz = stored('stsz');
     this.#stsc = stored('stsc');
     this.#co64 = stored('co64');
-    this.#payloadEnd = moovOffset;
+    this.#allSync = summary.syncSamples === summary.samples;
   }
 
   dts(sample: number): number {
@@ -318,19 +323,22 @@ export class SealedTables implements TrackTables {
   }
 
   syncBefore(sample: number): number {
-    if (this.#stss.count === 0) return Math.min(sample, Math.max(0, this.count - 1));
+    if (this.#allSync) return Math.min(sample, Math.max(0, this.count - 1));
     const entry = lowerBound(this.#stss.count, (i) => this.#stss.word(i), sample + 2) - 1;
     return entry < 0 ? 0 : this.#stss.word(entry) - 1;
   }
 
   syncAfter(sample: number): number {
-    if (this.#stss.count === 0) return Math.min(sample, this.count);
+    if (this.#allSync) return Math.min(sample, this.count);
     const entry = lowerBound(this.#stss.count, (i) => this.#stss.word(i), sample + 1);
     return entry === this.#stss.count ? this.count : this.#stss.word(entry) - 1;
   }
 
+  syncTimes(): SyncTimes {
+    return syncTimesOf(this.#summary, this.#stss, this.#stts, this.#ctts);
+  }
+
   chunkOffset(sample: number): number {
-    if (sample >= this.count) return this.#payloadEnd;
     return this.#chunkPosition(this.#chunkAt(sample).chunk);
   }
 
@@ -353,7 +361,7 @@ export class SealedTables implements TrackTables {
     if (count === 0) return table;
     this.#fillTimes(table, from);
     this.#fillPlaces(table, from);
-    if (this.#stss.count === 0) table.sync.fill(1);
+    if (this.#allSync) table.sync.fill(1);
     const first = lowerBound(this.#stss.count, (i) => this.#stss.word(i), from + 1);
     for (let i = first; i < this.#stss.count; i++) {
       const sample = this.#stss.word(i) - 1;
@@ -421,7 +429,7 @@ export class SealedTables implements TrackTables {
   sums(from: number, to: number): SampleSums {
     let bytes = 0;
     for (let i = from; i < to; i++) bytes += this.#stsz.word(i);
-    if (this.#stss.count === 0) return { bytes, syncSamples: to - from, syncBytes: bytes };
+    if (this.#allSync) return { bytes, syncSamples: to - from, syncBytes: bytes };
     const first = lowerBound(this.#stss.count, (i) => this.#stss.word(i), from + 1);
     let [entry, syncBytes] = [first, 0];
     for (; entry < this.#stss.count && this.#stss.word(entry) <= to; entry++) {
@@ -498,7 +506,10 @@ function placeIn(table: StoredTable, sample: number): RunPlace {
 function runLengths(table: StoredTable, from: number, to: number): BlockTable {
   const first = placeIn(table, from);
   const last = placeIn(table, to - 1);
-  const entry = (index: number, count: number): EntriesPart => ({ kind: 'bytes', data: words(count, table.word(index, 1)) });
+  const entry = (index: number, count: number): EntriesPart => ({
+    kind: 'bytes',
+    data: words(count, table.word(index, 1)),
+  });
   const count = last.entry - first.entry + 1;
   if (first.entry === last.entry) return { count, parts: [entry(first.entry, to - from)] };
   const headCut = first.skipped > 0;

@@ -85,13 +85,11 @@ export class AudioAligner {
     const preroll = preRollSeconds(this.#codec) * source.timescale;
     const { items } = source;
     const begins = items.dts[audio.from] ?? 0;
+    const endOf = (item: number) => (items.dts[item] ?? 0) + (items.duration[item] ?? 0);
+    const primed = endOf(audio.from - 1) <= 0;
     let from = audio.from;
-    const follows = () => {
-      const end = (items.dts[from - 1] ?? 0) + (items.duration[from - 1] ?? 0);
-      const wanted = end <= 0 || begins - (items.dts[from] ?? 0) < preroll;
-      return from > 0 && isSingle(source, from - 1) && wanted && end === items.dts[from];
-    };
-    while (follows()) from--;
+    const isWanted = () => primed || begins - (items.dts[from] ?? 0) < preroll;
+    while (from > 0 && isWanted() && endOf(from - 1) === items.dts[from] && isSingle(source, from - 1)) from--;
     return { ...audio, from };
   }
 

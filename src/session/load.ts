@@ -10,6 +10,7 @@ import { ioError } from '../errors.ts';
 import type { Track } from '../media.ts';
 import type { SegmentCache } from '../segment/cache.ts';
 import { readUpTo } from '../segment/disk.ts';
+import { presentedTicks } from '../segment/summary.ts';
 import { type SegmentView, trackOfEntry } from '../segment/view.ts';
 import { sameFormats } from './configuration.ts';
 import { joinRun, type PlanSegment, type Run } from './run.ts';
@@ -45,10 +46,19 @@ export class TrackCache {
 
 const MAX_TRACKS = 256;
 
-/** Rows of the segments that may meet the span. */
+/**
+ * Rows of the segments that may meet the span. The row of an open segment tells where its first frame lies: pictures
+ * that lead it, or sound kept from before, may lie earlier.
+ */
 export function rowsOf(camera: string, span: Span, { catalog }: LoadDeps): SegmentRow[] {
-  return catalog.segments(camera, span.startUtcMs - MARGIN_MS, span.endUtcMs + MARGIN_MS);
+  const rows = catalog.segments(camera, span.startUtcMs - MARGIN_MS, span.endUtcMs + MARGIN_MS);
+  const known = new Set(rows.map((row) => row.id));
+  const soon = catalog.open().filter((row) => row.camera === camera && !known.has(row.id));
+  return [...rows, ...soon.filter((row) => row.startUtcMs < span.endUtcMs + EARLY_MS)];
 }
+
+/** No frame lies this far before the first one of its segment. */
+const EARLY_MS = 60_000;
 
 /** A segment before it is known what of it has to be looked at. */
 interface Candidate {
@@ -86,7 +96,8 @@ async function loadRun(rows: readonly SegmentRow[], span: Span, deps: LoadDeps):
   const found: Candidate[] = [];
   for (const one of candidates) found.push(...(needsView(candidates, one, span) ? await look(one, deps) : [one]));
   const segments = found.map((one) => planSegment(found, one, span));
-  return subRuns(segments).map((own) => joinRun(first.row.run, own));
+  const startUtcMs = Math.min(deps.catalog.runStart(first.row.run), ...candidates.map(startOf));
+  return subRuns(segments).map((own) => joinRun(first.row.run, startUtcMs, own));
 }
 
 /** None where the file is gone. */
@@ -136,14 +147,44 @@ type Border = 'start' | 'end' | 'first' | 'last';
 
 /** What lies in a segment: a border of the span, the beginning or the end of what is continuous. */
 function bordersOf(all: readonly Candidate[], candidate: Candidate, span: Span): Border[] {
-  const { row } = candidate;
   const at = all.indexOf(candidate);
   const borders: Border[] = [];
-  if (row.startUtcMs < span.startUtcMs + MARGIN_MS) borders.push('start');
-  if (row.endUtcMs === undefined || row.endUtcMs > span.endUtcMs - MARGIN_MS) borders.push('end');
+  if (startOf(candidate) < span.startUtcMs + MARGIN_MS) borders.push('start');
+  if (endOf(candidate) > span.endUtcMs - MARGIN_MS) borders.push('end');
   if (!follows(all[at - 1], candidate)) borders.push('first');
   if (!follows(candidate, all[at + 1])) borders.push('last');
   return borders;
+}
+
+/** Wall time of the first presented instant. The row of an open segment does not tell it exactly. */
+function startOf({ row, view }: Candidate): number {
+  if (row.state === 'sealed' || view === undefined) return row.startUtcMs;
+  return presentedSpan(view, (count) => [0, Math.min(count, OUTER_SAMPLES)]).startUtcMs;
+}
+
+/** Wall time of the end. One that is open may have a successor already: then it will be sealed as it is. */
+function endOf({ row, view }: Candidate): number {
+  if (row.state === 'sealed' || view === undefined) return row.endUtcMs ?? Infinity;
+  return presentedSpan(view, (count) => [Math.max(0, count - OUTER_SAMPLES), count]).endUtcMs;
+}
+
+/** The first presented picture is among so many, and so is the last. */
+const OUTER_SAMPLES = 64;
+
+/** What is presented of samples that are chosen by how many a track has. */
+function presentedSpan({ tracks, clocks }: SegmentView, choose: (count: number) => readonly [number, number]): Span {
+  let [startUtcMs, endUtcMs] = [Infinity, -Infinity];
+  tracks.forEach(({ track, tables }, t) => {
+    const samples = tables.window(...choose(tables.count));
+    for (let i = 0; i < samples.count; i++) {
+      const presented = presentedTicks({ track, samples }, i);
+      const clock = clocks[t];
+      if (presented === undefined || clock === undefined) continue;
+      startUtcMs = Math.min(startUtcMs, clock.utcMs(presented.from, samples.dts[i] ?? 0));
+      endUtcMs = Math.max(endUtcMs, clock.utcMs(presented.to, samples.dts[i] ?? 0));
+    }
+  });
+  return { startUtcMs, endUtcMs };
 }
 
 /** Whether every track goes on from one segment to the next, in the same format. */

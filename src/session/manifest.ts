@@ -12,6 +12,7 @@ export interface Manifest {
   readonly asked: Span;
   /** Spans in the order of the file; where runs overlap in wall time, so do these. */
   readonly delivered: readonly Span[];
+  /** What no answer to this range holds: with `changes=split`, none of its parts. */
   readonly missing: readonly Span[];
   readonly policy: Pick<PlanRequest, 'gaps' | 'changes' | 'begin' | 'tracks' | 'keyframes' | 'speed'>;
   /** RFC 6381 codec of each track of the answer. */

@@ -248,13 +248,14 @@ class PickLane {
   }
 
   advance(): void {
+    const { ranges, keyframes } = this.pick;
     do {
       this.#sample++;
-      while (this.#sample >= (this.pick.ranges[this.#range]?.to ?? Infinity)) {
+      while (this.#range < ranges.length && this.#sample >= (ranges[this.#range]?.to ?? 0)) {
         this.#range++;
-        this.#sample = this.pick.ranges[this.#range]?.from ?? Infinity;
+        this.#sample = ranges[this.#range]?.from ?? 0;
       }
-    } while (this.#sample < Infinity && this.pick.keyframes && this.#samples?.sync[this.#sample] !== 1);
+    } while (this.#range < ranges.length && keyframes && this.#samples?.sync[this.#sample] !== 1);
   }
 }
 

@@ -7,6 +7,7 @@
  */
 import type { PlanSegment, RunTrack } from './run.ts';
 import { type PackedPick, PackedSegment, type PackedDeps, type Prefixes } from './packed.ts';
+import type { TrackChoice } from './request.ts';
 import type { Part } from './select.ts';
 import type { KeyPiece } from './keyframes.ts';
 import type { AnswerTrack, Piece, StoredPiece } from './pieces.ts';
@@ -38,16 +39,19 @@ export interface PayloadOptions {
   readonly prefixes: Prefixes | undefined;
   /** Only the sync samples of the video. */
   readonly keyframes: boolean;
+  /** The only kind of track. */
+  readonly choice: TrackChoice;
 }
 
 export function buildPayload(parts: readonly Part[], tracks: readonly AnswerTrack[], options: PayloadOptions): Payload {
   const writer = new PayloadWriter();
   parts.forEach((part, p) => {
     for (const track of tracks) writeSilence(writer, track, p);
+    const packed = isPacked(part, options);
     part.run.segments.forEach((segment, s) => {
       const pieces = tracks.map((track) => piecesIn(track, p, s));
       if (pieces.every((own) => own.length === 0)) return;
-      if (isPacked(segment, pieces, options)) writePacked(writer, segment, pieces, options);
+      if (packed) writePacked(writer, segment, pieces, options);
       else writeStretches(writer, part, segment, pieces.flat().filter(isStored));
     });
   });
@@ -124,14 +128,12 @@ function* repeatedBytes(frame: Uint8Array, from: number, to: number): Generator<
 }
 
 /** A stretch of the file would hold more than the answer's own samples, or less. */
-function isPacked(
-  { tracks }: PlanSegment,
-  pieces: readonly (readonly MediaPiece[])[],
-  { prefixes, keyframes }: PayloadOptions,
-): boolean {
+function isPacked({ run, video }: Part, { prefixes, keyframes, choice }: PayloadOptions): boolean {
   if (prefixes !== undefined || keyframes) return true;
-  const wanted = new Set(pieces.flatMap((own) => own.map(({ source }) => source.index)));
-  return tracks.some((track, index) => track !== undefined && !wanted.has(index));
+  return run.tracks.some(({ kind, index }) => {
+    if (choice !== 'all' && kind !== choice) return true;
+    return kind === 'video' && video !== undefined && video.source.index !== index;
+  });
 }
 
 function writePacked(

@@ -28,10 +28,11 @@ const RENDERER_VERSION = 2;
 
 export interface Plan {
   readonly file: VirtualFile;
+  readonly contentType: string;
   readonly manifest: Manifest;
 }
 
-/** @throws FootageError E_RANGE_EMPTY, E_RANGE_TOO_LONG, E_GAP, E_CHANGES */
+/** @throws FootageError E_RANGE_EMPTY, E_GAP, E_CHANGES */
 export function planMp4(runs: readonly Run[], request: PlanRequest, packed: PackedDeps): Plan {
   const all = runs.toSorted(byStart).flatMap((run) => selectRun(run, wishOf(request)));
   if (all.length === 0) throw nothingThere(request);
@@ -39,12 +40,13 @@ export function planMp4(runs: readonly Run[], request: PlanRequest, packed: Pack
   if (joined.length === 0) throw nothingThere(request);
   const parts = joined.map((part, i) => showInside(part, i > 0, i + 1 < joined.length));
   const delivered = parts.map(spanOf);
-  const missing = missingFrom(delivered, request);
+  // What other pieces of a split answer hold is not missing.
+  const missing = missingFrom(answers > 1 ? [...delivered, ...all.map(spanOf)] : delivered, request);
   if (request.gaps === 'error' && missing.length > 0) throw gapError(request, missing);
   const { gaps, keyframes, speed } = request;
   const timeline = buildTimeline(parts, { gaps, keyframes, speed, spans: delivered });
   const prefixes = prefixesOf(parts);
-  const payload = buildPayload(parts, timeline.tracks, { packed, prefixes, keyframes });
+  const payload = buildPayload(parts, timeline.tracks, { packed, prefixes, keyframes, choice: request.tracks });
   const creationUtcMs = delivered[0]?.startUtcMs ?? 0;
   const descriptions = timeline.tracks.map((track) => descriptionOf(track, parts));
   const header = buildHeader({ parts, timeline, payload, descriptions, prefixes, creationUtcMs });
@@ -52,6 +54,7 @@ export function planMp4(runs: readonly Run[], request: PlanRequest, packed: Pack
   const endUtcMs = Math.max(...delivered.map((span) => span.endUtcMs));
   return {
     file: new VirtualFile([...header, ...payload.slices], etag, Math.ceil(endUtcMs / 1000) * 1000),
+    contentType: timeline.tracks.some(({ kind }) => kind === 'video') ? 'video/mp4' : 'audio/mp4',
     manifest: manifestOf({ request, parts, timeline, delivered, missing, descriptions, answers, prefixes }),
   };
 }
@@ -132,7 +135,7 @@ interface EtagInput {
 function etagOf({ request, parts, timeline, descriptions, prefixes, creationUtcMs }: EtagInput): string {
   const hash = createHash('sha256');
   const add = (value: unknown) => hash.update(JSON.stringify(value)).update('\n');
-  add([RENDERER_VERSION, request.keyframes, prefixes !== undefined]);
+  add([RENDERER_VERSION, request.keyframes, request.tracks, prefixes !== undefined]);
   add([timeline.timescale, Math.floor(creationUtcMs / 1000)]);
   timeline.tracks.forEach((track, i) => {
     const { kind, timescale, edits, durationTicks, raise, pieces } = track;

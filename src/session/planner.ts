@@ -22,7 +22,7 @@ export class Planner {
     this.#deps = { ...deps, tracks: new TrackCache() };
   }
 
-  /** @throws FootageError E_RANGE_EMPTY, E_RANGE_TOO_LONG, E_GAP, E_CHANGES, E_DAMAGED, E_IO */
+  /** @throws FootageError E_RANGE_EMPTY, E_GAP, E_CHANGES, E_DAMAGED, E_IO */
   async plan(request: PlanRequest): Promise<Plan> {
     const rows = rowsOf(request.camera, request, this.#deps);
     const key = keyOf(request, rows);

@@ -1,4 +1,6 @@
 /** What a plan is asked for. */
+import { FootageError } from '../errors.ts';
+import type { Time } from '../time.ts';
 
 /** Where footage is missing: join what is there; hold the last picture with silence; or refuse. */
 export type GapPolicy = 'collapse' | 'freeze' | 'error';
@@ -48,6 +50,15 @@ export interface AnswerOptions {
   readonly speed?: number;
 }
 
+/** What `archive.session` is asked for. */
+export interface SessionRequest extends AnswerOptions {
+  readonly camera: string;
+  readonly start: Time;
+  readonly end?: Time;
+  /** Seconds, instead of `end`. */
+  readonly duration?: number | string;
+}
+
 const CHOICES = {
   gaps: ['collapse', 'freeze', 'error'],
   changes: ['error', 'split', 'drop-audio'],
@@ -57,7 +68,34 @@ const CHOICES = {
 
 type AnswerPolicy = Omit<PlanRequest, 'camera' | 'startUtcMs' | 'endUtcMs'>;
 
-/** The options with their defaults. @throws RangeError, TypeError */
+/** Options that do not go together, and what to do about it. */
+const CLASHES: readonly { readonly of: (options: AnswerOptions) => boolean; readonly text: string }[] = [
+  {
+    of: ({ part, changes }) => part !== undefined && changes !== 'split',
+    text: '"part" goes with changes=split only: add that, or leave "part" out.',
+  },
+  {
+    of: ({ speed, keyframes }) => speed !== undefined && keyframes !== true,
+    text: '"speed" goes with keyframes=1 only, for no other pictures are shown faster: add that, or leave "speed" out.',
+  },
+  {
+    of: ({ keyframes, tracks }) => keyframes === true && tracks === 'audio',
+    text: '"keyframes" are pictures, and tracks=audio has none: leave one of them out.',
+  },
+  {
+    of: ({ keyframes, gaps }) => keyframes === true && gaps === 'freeze',
+    text: 'A time-lapse (keyframes=1) is not held over a gap: leave gaps=freeze out.',
+  },
+  {
+    of: ({ changes, tracks }) => changes === 'drop-audio' && tracks === 'audio',
+    text: 'changes=drop-audio leaves nothing of tracks=audio: leave one of them out.',
+  },
+];
+
+/**
+ * The options with their defaults.
+ * @throws RangeError, TypeError for a value that is none; FootageError E_QUERY for options that do not go together
+ */
 export function answerPolicy(options: AnswerOptions): AnswerPolicy {
   const { gaps = 'collapse', changes = 'error', part = 1, begin = 'exact' } = options;
   const { keyframes = false, speed = 1 } = options;
@@ -65,12 +103,12 @@ export function answerPolicy(options: AnswerOptions): AnswerPolicy {
   const policy: AnswerPolicy = { gaps, changes, part, begin, tracks, keyframes, speed };
   for (const [name, allowed] of Object.entries(CHOICES)) {
     const value = policy[name as keyof typeof CHOICES];
-    if (!allowed.some((one) => one === value)) throw new RangeError(`${name} is one of ${allowed.join(', ')}, not ${value}`);
+    if (!allowed.some((one) => one === value))
+      throw new RangeError(`${name} is one of ${allowed.join(', ')}, not ${value}`);
   }
   if (!Number.isSafeInteger(part) || part < 1) throw new RangeError(`part is a number from 1, not ${part}`);
   if (typeof keyframes !== 'boolean') throw new TypeError('keyframes is true or false');
   if (!(speed > 0 && speed < Infinity)) throw new RangeError(`speed is a positive number, not ${speed}`);
-  if (keyframes && tracks === 'audio') throw new RangeError('keyframes are those of the video: leave tracks out');
-  if (speed !== 1 && !keyframes) throw new RangeError('speed needs keyframes: only they are shown faster');
+  for (const { of: clash, text } of CLASHES) if (clash(options)) throw new FootageError('E_QUERY', text);
   return policy;
 }

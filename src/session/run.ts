@@ -58,7 +58,7 @@ export interface RunTrack {
 
 export interface Run {
   readonly id: string;
-  /** Wall time of the first presented sample of what was read, Unix ms; Infinity without one. */
+  /** Wall time of the run's first presented instant, Unix ms. */
   readonly startUtcMs: number;
   readonly segments: readonly PlanSegment[];
   readonly tracks: readonly RunTrack[];
@@ -76,10 +76,11 @@ export interface Stretch {
 /** Maps between wall time and ticks of a track. */
 type Clock = Pick<TrackClock, 'utcMs' | 'ticksAt'>;
 
-export function joinRun(id: string, segments: readonly PlanSegment[]): Run {
+/** `startUtcMs`: that of the whole run, whichever of its segments are read. */
+export function joinRun(id: string, startUtcMs: number, segments: readonly PlanSegment[]): Run {
   const kinds = tracksOf(segments);
   const tracks = kinds.map(({ kind, timescale }, index) => buildTrack(segments, index, kind, timescale));
-  return { id, startUtcMs: Math.min(...tracks.map(firstUtcMs)), segments, tracks };
+  return { id, startUtcMs, segments, tracks };
 }
 
 /** The tracks of a run: those of any of its segments' heads. */
@@ -195,20 +196,6 @@ function clockOf({ view, row }: PlanSegment, index: number, timescale: number): 
     utcMs: (pts) => row.startUtcMs + ((pts - firstPts) * 1000) / timescale,
     ticksAt: (utcMs) => firstPts + Math.round(((utcMs - row.startUtcMs) * timescale) / 1000),
   };
-}
-
-/** Wall time of a track's first presented sample, Unix ms; Infinity without one. Priming is never presented. */
-function firstUtcMs({ items, kind, utcMs }: RunTrack): number {
-  let first: number | undefined;
-  let firstPts = Infinity;
-  for (let i = 0; i < items.count; i++) {
-    const pts = ptsAt(items, i);
-    if (pts >= firstPts || pts + (items.duration[i] ?? 0) <= 0) continue;
-    first = i;
-    firstPts = pts;
-  }
-  if (first === undefined) return Infinity;
-  return utcMs(kind === 'audio' ? Math.max(0, firstPts) : firstPts, first);
 }
 
 /** The track that gives the answer's rhythm: the first video with samples, else the first audio with samples. */

@@ -135,6 +135,8 @@ function placeItems(source: RunTrack, stretch: Stretch, { startUtcMs, endUtcMs }
   let high = -1;
   for (let i = stretch.from; i < stretch.to; i++) {
     const pts = ptsAt(items, i);
+    // What ends before the run's time 0 is never presented.
+    if (pts + (items.duration[i] ?? 0) <= 0) continue;
     if (pts >= source.ticksAt(endUtcMs, i)) {
       next = Math.min(next, pts);
     } else if (pts >= source.ticksAt(startUtcMs, i)) {
@@ -179,7 +181,9 @@ function fromNextSync(source: RunTrack, stretch: Stretch, wish: Wish): Pictures 
     const startUtcMs = source.utcMs(pts, i);
     if (startUtcMs >= wish.endUtcMs) return undefined;
     if (startUtcMs < wish.startUtcMs || (wish.begin === 'next' && leadsInto(source, stretch, i, wish))) continue;
-    return selectPictures(source, { ...stretch, from: i, firstPts: pts }, { ...wish, startUtcMs, begin: 'exact' });
+    const chosen = { ...wish, startUtcMs, begin: 'exact' } as const;
+    const pictures = selectPictures(source, { ...stretch, from: i, firstPts: pts }, chosen);
+    return pictures && { ...pictures, cutAtStart: pictures.cutAtStart || wish.begin === 'next' };
   }
   return undefined;
 }

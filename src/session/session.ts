@@ -38,11 +38,14 @@ export interface SessionDeps {
 
 export class Session {
   readonly manifest: Manifest;
+  /** `video/mp4`, or `audio/mp4` where no track is video (RFC 4337). */
+  readonly contentType: string;
   readonly #file: VirtualFile;
   readonly #deps: SessionDeps;
 
   constructor(plan: Plan, deps: SessionDeps) {
     this.manifest = plan.manifest;
+    this.contentType = plan.contentType;
     this.#file = plan.file;
     this.#deps = deps;
     this.#renewLease();
@@ -62,8 +65,6 @@ export class Session {
   get lastModifiedUtcMs(): number {
     return this.#file.lastModifiedUtcMs;
   }
-
-  readonly contentType = 'video/mp4';
 
   /**
    * The body of a multipart/byteranges answer of these ranges, bytes [start, end) each: its type, which names the boundary,

@@ -38,7 +38,12 @@ const LAYERS: Layers = {
   },
   time: { path: 'time.ts', imports: [], node: false },
   lifetime: { path: 'lifetime.ts', imports: [], node: false },
-  session: { path: 'session/', imports: ['catalog', 'segment', 'format', 'mp4', 'sender'], node: true },
+  session: {
+    path: 'session/',
+    imports: ['catalog', 'segment', 'format', 'mp4', 'sender'],
+    types: ['time'],
+    node: true,
+  },
   http: { path: 'http/', imports: ['session', 'catalog', 'time'], types: ['sender'], node: true },
   archive: {
     path: 'archive.ts',

@@ -155,6 +155,8 @@ describe('names, times and ranges', () => {
     await refuses(
       ['E_RANGE_ORDER', exporting('--start', START, '--end', '2026-01-31T11:00:00Z', '-o', output())],
       ['E_RANGE_EMPTY', exporting('--start', '2020-01-01T00:00:00Z', '--duration', '9', '-o', output())],
+      ['E_QUERY', exporting('--start', START, '--duration', '5', '--speed', '8', '-o', output())],
+      ['E_QUERY', exporting('--start', START, '--duration', '5', '--keyframes', '--tracks', 'audio', '-o', output())],
       ['E_GAP', exporting('--start', START, '--duration', '30', '--gaps', 'error', '-o', output())],
       ['E_TIME', exporting('--start', 'noon', '--duration', '9', '-o', output())],
       ['E_TIME', importing('fresh', CLIP, '2026-02-30T12:00:00Z')],
@@ -182,6 +184,9 @@ test('words: unknown commands and options, missing ones, values that are none', 
     ['export', '--archive', '/x', '--camera', 'x', '--start', START, '--duration', '1'],
     ['list', '--archive', '/x', '--colour'],
     ['export', '--gaps', 'perhaps'],
+    ['export', '--tracks', 'all'],
+    ['export', '--speed', '0'],
+    ['export', '--part', '2'],
     ['serve', '--archive', '/x', '--port', '65536'],
     ['serve', '--archive', '/x', '--session-rate', '-5'],
   ];

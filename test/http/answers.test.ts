@@ -11,6 +11,7 @@ import type { ExportOptions } from '../../src/http/export-query.ts';
 import { WAYS } from '../sender/rig.ts';
 import { bytesOf, CLIP, DOOR, fillArchive, serveHandler, START } from '../support/handler-fixture.ts';
 import { errorOf, exchangeRaw, partsOf, type Reply } from '../support/http-client.ts';
+import { mediaFile } from '../support/media.ts';
 import { sharedTemporaryFolder } from '../support/tmp.ts';
 
 let folder = '';
@@ -301,6 +302,64 @@ describe('the manifest', () => {
     const reply = await get(`/api/cameras/door/export.json?start=${START}&duration=70&gaps=error`);
     expect([reply.status, errorOf(reply).code]).toEqual([409, 'E_GAP']);
   });
+});
+
+/** The targets of an answer's Link field, by relation. */
+function relationsOf({ headers }: Reply): Map<string, string> {
+  const links = [...String(headers.link).matchAll(/<([^>]+)>; rel="([^"]+)"/g)];
+  return new Map(links.map(([, address = '', relation = '']) => [relation, address]));
+}
+
+describe('an answer in parts', () => {
+  const other = { start: '2026-01-31T13:00:00Z' };
+  beforeAll(async () => {
+    const archive = await openArchive(folder);
+    await archive.import('mixed', CLIP, { start: START });
+    await archive.import('mixed', await mediaFile('h265-opus'), other);
+    await archive.close();
+  });
+
+  test.each([
+    ['of an export', `/api/cameras/mixed/export.mp4?start=${START}&duration=4000&changes=split`],
+    ['at the address of 2013', `/mod_nvr/file?stream=mixed&start=${START}&duration=4000&changes=split&part=1`],
+  ])('%s: each leads to the next, the last to none', async (_name, path) => {
+    const { get } = await serve();
+    const first = await get(path);
+    const next = new URL(relationsOf(first).get('next') ?? '', `http://x${path}`);
+    expect([next.pathname, next.searchParams.get('part')]).toEqual(['/api/cameras/mixed/export.mp4', '2']);
+    const second = await get(`${next.pathname}${next.search}`);
+    expect([second.status, second.headers.etag === first.headers.etag]).toEqual([200, false]);
+    expect([...relationsOf(second).keys()]).toEqual(['describedby']);
+    const manifest = new URL(relationsOf(second).get('describedby') ?? '', next);
+    const { body } = await get(`${manifest.pathname}${manifest.search}`);
+    const length = second.body.length;
+    expect(JSON.parse(body.toString())).toMatchObject({ part: 2, parts: 2, lengthBytes: length });
+    const behind = await get(`${next.pathname}${next.search}`.replace('part=2', 'part=3'));
+    expect([behind.status, errorOf(behind).code]).toEqual([404, 'E_RANGE_EMPTY']);
+  });
+
+  test('options that do not go together are refused', async () => {
+    const { get } = await serve();
+    for (const clash of [
+      'part=1',
+      'changes=error&part=1',
+      'speed=8',
+      'keyframes=0&speed=8',
+      'keyframes=1&tracks=audio',
+    ]) {
+      const reply = await get(`${DOOR}&${clash}`);
+      expect([reply.status, errorOf(reply).code], clash).toEqual([400, 'E_QUERY']);
+    }
+  });
+});
+
+test('an answer of sound alone says so, whole and in ranges', async () => {
+  const { get } = await serve();
+  expect((await get(DOOR)).headers['content-type']).toBe('video/mp4');
+  expect((await get(`${DOOR}&tracks=audio`)).headers['content-type']).toBe('audio/mp4');
+  const { headers, body } = await get(`${DOOR}&tracks=audio`, { headers: { range: 'bytes=0-9,20-29' } });
+  const types = partsOf(headers['content-type'], body).map((part) => part.headers['content-type']);
+  expect(types).toEqual(['audio/mp4', 'audio/mp4']);
 });
 
 /** A handler whose archive notes what it is asked for, and gives the first 16 s of the door. */

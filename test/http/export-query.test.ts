@@ -1,6 +1,6 @@
 /** The query of an export: what is taken, what is refused, and what is handed on. */
 import { describe, expect, test } from 'vitest';
-import { parseExportQuery, sameQuery } from '../../src/http/export-query.ts';
+import { parseExportQuery, queryOfPart, sameQuery } from '../../src/http/export-query.ts';
 
 const T = '2026-01-31T12:00:00Z';
 const parse = (query: string) => parseExportQuery(new URLSearchParams(query));
@@ -52,11 +52,6 @@ describe('refused, with what is allowed', () => {
     ['changes=split&part=1.5', 'from 1 on'],
     ['begin=late', 'exact or keyframe or next'],
     ['format=mkv', 'mp4 or fmp4'],
-    // What only means something beside something else.
-    ['part=1', 'changes=split'],
-    ['changes=error&part=1', 'changes=split'],
-    ['speed=8', 'keyframes=1'],
-    ['keyframes=0&speed=8', 'keyframes=1'],
     // Twice: none of them can be meant.
     ['gaps=error&gaps=collapse', 'given 2 times'],
     ['duration=6', 'given 2 times'],
@@ -87,4 +82,16 @@ test('another address of the same export gets what decides the answer, and nothi
   ]);
   // It goes into a header field, between angle brackets.
   expect(sameQuery(new URLSearchParams('start=%3E%0d%0a%22%2c'))).toBe('start=%3E%0D%0A%22%2C');
+});
+
+test('another part of the same export: all the rest stays', () => {
+  const next = queryOfPart(new URLSearchParams(`start=${T}&changes=split&part=2&download&start=next&end=5`), 3);
+  expect([...new URLSearchParams(next)]).toEqual([
+    ['start', T],
+    ['changes', 'split'],
+    ['part', '3'],
+    ['start', 'next'],
+    ['end', '5'],
+  ]);
+  expect(new URLSearchParams(queryOfPart(new URLSearchParams(`start=${T}&changes=split`), 2)).get('part')).toBe('2');
 });
