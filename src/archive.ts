@@ -25,10 +25,11 @@ import { SegmentCache } from './segment/cache.ts';
 import { GroupFlusher } from './segment/flusher.ts';
 import { checkCameraName } from './segment/layout.ts';
 import { type SegmentReport, verifySegment } from './segment/verify.ts';
+import { HlsPlanner, type HlsRequest } from './session/hls.ts';
 import { Planner } from './session/planner.ts';
 import type { RateOptions } from './session/rate.ts';
 import { answerPolicy, type SessionRequest } from './session/request.ts';
-import { Session } from './session/session.ts';
+import { Answer, type AnswerDeps, Session } from './session/session.ts';
 import { parseSpan, parseTime, type Time } from './time.ts';
 
 export type { RecoveryReport, SessionRequest };
@@ -94,7 +95,7 @@ const ARCHIVE_KEYS: KeysOf<ArchiveOptions> = {
 const RECORD_KEYS: KeysOf<RecordOptions> = { tracks: true, frames: true, signal: true, ...RECORDER_KEYS };
 const SESSION_KEYS: KeysOf<SessionRequest> = {
   ...{ camera: true, start: true, end: true, duration: true, gaps: true, changes: true },
-  ...{ part: true, begin: true, tracks: true, keyframes: true, speed: true },
+  ...{ part: true, begin: true, tracks: true, keyframes: true, speed: true, format: true },
 };
 const IMPORT_KEYS: KeysOf<ImportOptions> = {
   start: true,
@@ -144,6 +145,7 @@ export class Archive {
   readonly #flusher: GroupFlusher;
   readonly #cache: SegmentCache;
   readonly #planner: Planner;
+  readonly #hls: HlsPlanner;
   readonly #now: () => number;
   readonly #lockWaitMs: number;
   readonly #sessionRate: RateOptions;
@@ -161,6 +163,7 @@ export class Archive {
     this.#flusher = new GroupFlusher(this.#native);
     this.#cache = new SegmentCache(this.#native);
     this.#planner = new Planner({ archive: root, catalog, cache: this.#cache });
+    this.#hls = new HlsPlanner({ archive: root, catalog, cache: this.#cache });
     this.#now = options.now ?? Date.now;
     this.#lockWaitMs = options.lockWaitMs ?? LOCK_WAIT_MS;
     this.#sessionRate = options.sessionRate ?? { bytesPerSecond: 0 };
@@ -323,14 +326,26 @@ export class Archive {
     const { camera, start: _start, end: _end, duration: _duration, ...options } = request;
     await this.#checkKnown(camera);
     const plan = await this.#planner.plan({ camera, ...parseSpan(request), ...answerPolicy(options) });
-    return new Session(plan, {
+    return new Session(plan, this.#answerDeps);
+  }
+
+  /** A playlist of HLS, or a file that one names. @throws FootageError as `session`, and E_NOT_FOUND */
+  hls(request: HlsRequest): Promise<Answer> {
+    return this.#lifetime.run(async () => {
+      await this.#checkKnown(request.camera);
+      return new Answer(await this.#hls.answer(request, this.#now()), this.#answerDeps);
+    });
+  }
+
+  get #answerDeps(): AnswerDeps {
+    return {
       native: this.#native,
       rate: this.#sessionRate,
       run: (send, signal) => this.#lifetime.runUntil(signal, send),
       // A full disk takes no lease, and must not keep footage from being read either.
       lease: (...lease) => guarded(() => this.#catalog.lease(...lease)),
       now: this.#now,
-    });
+    };
   }
 
   /** Segments under lease now: retention must not remove them. */

@@ -42,6 +42,8 @@ export interface Catalog {
   has(camera: string): boolean;
   /** What `segments` gives, without the counters: cheap enough to be asked for again and again. */
   spans(camera: string, startUtcMs: number, endUtcMs: number): SegmentSpan[];
+  /** The segment of a camera with this UUID. */
+  find(camera: string, id: string): SegmentSpan | undefined;
   /** Segments that may meet [startUtcMs, endUtcMs), open ones included, by start. */
   segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[];
   /** Wall time of the first presented instant of a run's sealed segments, Unix ms; Infinity if there is none. */

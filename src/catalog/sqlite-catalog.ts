@@ -146,6 +146,11 @@ export class SqliteCatalog implements Catalog {
     return this.#prepare(sql).all(camera, endUtcMs, startUtcMs).map(spanOf);
   }
 
+  find(camera: string, id: string): SegmentSpan | undefined {
+    const row = this.#prepare('SELECT * FROM segments WHERE camera = ? AND id = ?').get(camera, id);
+    return row === undefined ? undefined : spanOf(row);
+  }
+
   segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[] {
     return this.#prepare(`SELECT * ${MEETING}`).all(camera, endUtcMs, startUtcMs).map(rowOf);
   }

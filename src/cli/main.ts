@@ -106,6 +106,7 @@ program
   .addOption(new Option('--tracks <kind>', 'only these tracks').choices(['video', 'audio']))
   .option('--keyframes', 'only the sync samples of the video: a time-lapse')
   .option('--speed <times>', 'show them so many times as fast', speedNumber)
+  .addOption(new Option('--format <format>', 'a plain or a fragmented MP4').choices(['mp4', 'fmp4']).default('mp4'))
   .option('--json', 'print the manifest as JSON')
   .requiredOption('-o, --output <file>', 'file to write')
   .addHelpText('after', PARTS_HELP)

@@ -6,7 +6,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { CameraInfo, Timeline } from '../catalog/timeline.ts';
 import type { SessionRequest } from '../session/request.ts';
-import type { Session } from '../session/session.ts';
+import type { HlsRequest } from '../session/hls.ts';
+import type { Answer, Session } from '../session/session.ts';
 
 export type Request = IncomingMessage | Http2ServerRequest;
 export type Response = ServerResponse | Http2ServerResponse;
@@ -16,6 +17,7 @@ export interface ArchiveFace {
   cameras(): Promise<CameraInfo[]>;
   timeline(camera: string, span?: { readonly startUtcMs: number; readonly endUtcMs: number }): Promise<Timeline>;
   session(request: SessionRequest): Promise<Session>;
+  hls(request: HlsRequest): Promise<Answer>;
 }
 
 export interface Exchange {

@@ -5,7 +5,7 @@ import { FootageError } from '../errors.ts';
 import type { SessionRequest } from '../session/request.ts';
 
 /** What may be asked of an export besides its camera. Only what was given is set. */
-export type ExportOptions = Omit<SessionRequest, 'camera'> & { readonly format?: 'mp4' | 'fmp4' };
+export type ExportOptions = Omit<SessionRequest, 'camera'>;
 
 type Key = keyof ExportOptions;
 

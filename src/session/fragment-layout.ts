@@ -4,12 +4,7 @@
  * samples in a file goes along, and all fragments of a stretch have its bytes. Silence is added to the fragment whose
  * sound it precedes.
  */
-import {
-  type FragmentSpec,
-  headerLength,
-  type TrackFragmentSpec,
-  writeFragment,
-} from '../mp4/fragment-writer.ts';
+import { type FragmentSpec, headerLength, type TrackFragmentSpec, writeFragment } from '../mp4/fragment-writer.ts';
 import { chunkStarts } from '../mp4/table-writer.ts';
 import type { Lane, LaneSilence } from './fragment-lanes.ts';
 import type { ByteRange, StoredSlice, VirtualFile } from './virtual-file.ts';

@@ -167,11 +167,15 @@ async function samplesOf({ segment, track }: KeyRow): Promise<SampleTable> {
   return samples;
 }
 
-function* syncsIn({ sync }: SampleTable, ranges: readonly SampleRange[]): Generator<number, void, undefined> {
+/** Sync samples within ranges. */
+export function* syncsIn({ sync }: SampleTable, ranges: readonly SampleRange[]): Generator<number, void, undefined> {
   for (const { from, to } of ranges) for (let i = from; i < to; i++) if (sync[i] === 1) yield i;
 }
 
-const timeOf = (samples: SampleTable, i: number, { start, scale }: KeyRow) => Math.round(ptsAt(samples, i) * scale) + start;
+/** When a sync sample is shown in the answer, ticks. */
+export function timeOf(samples: SampleTable, i: number, { start, scale }: Pick<KeyRow, 'start' | 'scale'>): number {
+  return Math.round(ptsAt(samples, i) * scale) + start;
+}
 
 /** `stts`: each picture lasts until the next one, of the next segment too. */
 async function lengths(row: KeyRow, next: KeyRow | undefined, endTicks: number): Promise<Uint8Array> {

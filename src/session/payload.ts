@@ -209,7 +209,7 @@ function writeBlock(writer: PayloadWriter, segment: PlanSegment, z: number, piec
 }
 
 /** The stretch of the file that holds all samples of a block. */
-function blockBytes({ view, row, zones }: PlanSegment, z: number): { from: number; to: number } {
+export function blockBytes({ view, row, zones }: PlanSegment, z: number): { from: number; to: number } {
   if (view === undefined) return { from: row.payload?.offset ?? 0, to: row.payload?.end ?? 0 };
   const zone = zones[z];
   let [from, to] = [Infinity, -Infinity];

@@ -12,6 +12,7 @@ import { FootageError } from '../errors.ts';
 import type { Track } from '../media.ts';
 import { writeSampleEntry } from '../mp4/sample-entry.ts';
 import { joinable, prefixesOf, trackOf } from './configuration.ts';
+import { buildFragmented } from './fragmented.ts';
 import { buildHeader } from './header.ts';
 import { type Manifest, manifestOf } from './manifest.ts';
 import type { PackedDeps, Prefixes } from './packed.ts';
@@ -32,10 +33,25 @@ export interface Plan {
   readonly manifest: Manifest;
 }
 
-/** @throws FootageError E_RANGE_EMPTY, E_GAP, E_CHANGES */
-export function planMp4(runs: readonly Run[], request: PlanRequest, packed: PackedDeps): Plan {
+/** Wall time at which what is selected begins: the sync sample before or behind the start, where one is asked for. */
+export function beginOf(runs: readonly Run[], request: PlanRequest): number {
+  return Math.min(
+    ...selectAll(runs, request)
+      .slice(0, 1)
+      .map((part) => spanOf(part).startUtcMs),
+  );
+}
+
+/** @throws FootageError E_RANGE_EMPTY */
+function selectAll(runs: readonly Run[], request: PlanRequest): Part[] {
   const all = runs.toSorted(byStart).flatMap((run) => selectRun(run, wishOf(request)));
   if (all.length === 0) throw nothingThere(request);
+  return all;
+}
+
+/** @throws FootageError E_RANGE_EMPTY, E_GAP, E_CHANGES */
+export function planMp4(runs: readonly Run[], request: PlanRequest, packed: PackedDeps): Plan {
+  const all = selectAll(runs, request);
   const { parts: joined, answers } = joinable(all, request.changes, request.part);
   if (joined.length === 0) throw nothingThere(request);
   const parts = joined.map((part, i) => showInside(part, i > 0, i + 1 < joined.length));
@@ -49,27 +65,34 @@ export function planMp4(runs: readonly Run[], request: PlanRequest, packed: Pack
   const payload = buildPayload(parts, timeline.tracks, { packed, prefixes, keyframes, choice: request.tracks });
   const creationUtcMs = delivered[0]?.startUtcMs ?? 0;
   const descriptions = timeline.tracks.map((track) => descriptionOf(track, parts));
-  const header = buildHeader({ parts, timeline, payload, descriptions, prefixes, creationUtcMs });
+  const input = { parts, timeline, payload, descriptions, prefixes, creationUtcMs };
+  const slices =
+    request.format === 'fmp4'
+      ? buildFragmented({ ...input, deps: packed })
+      : [...buildHeader(input), ...payload.slices];
   const etag = etagOf({ request, parts, timeline, descriptions, prefixes, creationUtcMs });
   const endUtcMs = Math.max(...delivered.map((span) => span.endUtcMs));
   return {
-    file: new VirtualFile([...header, ...payload.slices], etag, Math.ceil(endUtcMs / 1000) * 1000),
+    file: new VirtualFile(slices, etag, Math.ceil(endUtcMs / 1000) * 1000),
     contentType: timeline.tracks.some(({ kind }) => kind === 'video') ? 'video/mp4' : 'audio/mp4',
     manifest: manifestOf({ request, parts, timeline, delivered, missing, descriptions, answers, prefixes }),
   };
 }
 
 /** A time-lapse has no pictures but sync samples, so nothing to hide before the first. */
-function wishOf({ startUtcMs, endUtcMs, tracks, begin, keyframes }: PlanRequest) {
-  const range = { startUtcMs, endUtcMs };
+function wishOf(request: PlanRequest) {
+  const { endUtcMs, tracks, begin, keyframes } = request;
+  const range = { startUtcMs: request.beginUtcMs ?? request.startUtcMs, endUtcMs };
   if (!keyframes) return { ...range, tracks, begin };
   return { ...range, tracks: 'video' as const, begin: begin === 'next' ? begin : ('keyframe' as const) };
 }
 
-function missingFrom(delivered: readonly Span[], request: Span): Span[] {
+function missingFrom(delivered: readonly Span[], request: PlanRequest): Span[] {
+  // What was left out because it is no beginning is not missing.
+  const startUtcMs = Math.max(request.startUtcMs, request.beginUtcMs ?? -Infinity);
   return gapsBetween(
     delivered.toSorted((a, b) => a.startUtcMs - b.startUtcMs),
-    request,
+    { startUtcMs, endUtcMs: request.endUtcMs },
   );
 }
 
@@ -135,7 +158,7 @@ interface EtagInput {
 function etagOf({ request, parts, timeline, descriptions, prefixes, creationUtcMs }: EtagInput): string {
   const hash = createHash('sha256');
   const add = (value: unknown) => hash.update(JSON.stringify(value)).update('\n');
-  add([RENDERER_VERSION, request.keyframes, request.tracks, prefixes !== undefined]);
+  add([RENDERER_VERSION, request.format, request.keyframes, request.tracks, prefixes !== undefined]);
   add([timeline.timescale, Math.floor(creationUtcMs / 1000)]);
   timeline.tracks.forEach((track, i) => {
     const { kind, timescale, edits, durationTicks, raise, pieces } = track;

@@ -7,7 +7,7 @@ import type { Catalog, SegmentRow } from '../catalog/catalog.ts';
 import type { SegmentCache } from '../segment/cache.ts';
 import { loadRuns, type LoadDeps, rowsOf, TrackCache } from './load.ts';
 import { Expansions } from './packed.ts';
-import { type Plan, planMp4 } from './plan.ts';
+import { beginOf, type Plan, planMp4 } from './plan.ts';
 import type { PlanRequest } from './request.ts';
 
 /** Bytes that are kept over all plans. */
@@ -28,12 +28,21 @@ export class Planner {
     const key = keyOf(request, rows);
     const known = key === undefined ? undefined : this.#plans.get(key);
     if (known !== undefined) return known;
-    const runs = await loadRuns(rows, request, this.#deps);
-    const plan = planMp4(runs, request, { cache: this.#deps.cache, expansions: new Expansions() });
+    const { runs, begun } = await this.#load(rows, request);
+    const plan = planMp4(runs, begun, { cache: this.#deps.cache, expansions: new Expansions() });
     // A plan that begins in an earlier segment of its run depends on more than its key says.
     const ids = new Set(rows.map((row) => row.id));
     if (key !== undefined && plan.manifest.segments.every((id) => ids.has(id))) this.#keep(key, plan);
     return plan;
+  }
+
+  /** Where the beginning is moved to a sync sample, it is that instant around which has to be looked. */
+  async #load(rows: readonly SegmentRow[], request: PlanRequest) {
+    const runs = await loadRuns(rows, request, this.#deps);
+    if (request.begin === 'exact') return { runs, begun: request };
+    const begun = { ...request, beginUtcMs: beginOf(runs, request) };
+    const span = { startUtcMs: begun.beginUtcMs, endUtcMs: request.endUtcMs };
+    return { runs: await loadRuns(rowsOf(request.camera, span, this.#deps), span, this.#deps), begun };
   }
 
   #keep(key: string, plan: Plan): void {
@@ -51,7 +60,7 @@ export class Planner {
 /** Identity of request and segments; undefined when a segment may still grow. */
 function keyOf(request: PlanRequest, rows: readonly SegmentRow[]): string | undefined {
   if (rows.some((row) => row.state === 'open')) return undefined;
-  const { camera, startUtcMs, endUtcMs, gaps, changes, part, begin, tracks, keyframes, speed } = request;
+  const { camera, startUtcMs, endUtcMs, gaps, changes, part, begin, tracks, keyframes, speed, format } = request;
   const segments = rows.map((row) => `${row.id}/${row.repairGeneration}`);
-  return [camera, startUtcMs, endUtcMs, gaps, changes, part, begin, tracks, keyframes, speed, ...segments].join(' ');
+  return [camera, startUtcMs, endUtcMs, gaps, changes, part, begin, tracks, keyframes, speed, format, ...segments].join(' ');
 }

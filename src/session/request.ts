@@ -16,11 +16,16 @@ export type BeginPolicy = 'exact' | 'keyframe' | 'next';
 
 export type TrackChoice = 'all' | 'video' | 'audio';
 
+/** One movie with all tables in front; or fragments, for players that append pieces (MSE) and for pipes. */
+export type AnswerFormat = 'mp4' | 'fmp4';
+
 export interface PlanRequest {
   readonly camera: string;
   /** Unix ms; end exclusive. */
   readonly startUtcMs: number;
   readonly endUtcMs: number;
+  /** Where `begin` moves the start to, once that is known. */
+  readonly beginUtcMs?: number;
   readonly gaps: GapPolicy;
   readonly changes: ChangePolicy;
   /** Which piece, from 1, where `changes` is `split`. */
@@ -30,6 +35,7 @@ export interface PlanRequest {
   /** Sync samples of the video alone, `speed` times as fast. */
   readonly keyframes: boolean;
   readonly speed: number;
+  readonly format: AnswerFormat;
 }
 
 /** The part of a request that says what the answer is like. */
@@ -48,6 +54,8 @@ export interface AnswerOptions {
   readonly keyframes?: boolean;
   /** Times as fast, with `keyframes`. Default 1. */
   readonly speed?: number;
+  /** Default `mp4`. */
+  readonly format?: AnswerFormat;
 }
 
 /** What `archive.session` is asked for. */
@@ -64,9 +72,10 @@ const CHOICES = {
   changes: ['error', 'split', 'drop-audio'],
   begin: ['exact', 'keyframe', 'next'],
   tracks: ['all', 'video', 'audio'],
+  format: ['mp4', 'fmp4'],
 } as const;
 
-type AnswerPolicy = Omit<PlanRequest, 'camera' | 'startUtcMs' | 'endUtcMs'>;
+type AnswerPolicy = Omit<PlanRequest, 'camera' | 'startUtcMs' | 'endUtcMs' | 'beginUtcMs'>;
 
 /** Options that do not go together, and what to do about it. */
 const CLASHES: readonly { readonly of: (options: AnswerOptions) => boolean; readonly text: string }[] = [
@@ -98,9 +107,9 @@ const CLASHES: readonly { readonly of: (options: AnswerOptions) => boolean; read
  */
 export function answerPolicy(options: AnswerOptions): AnswerPolicy {
   const { gaps = 'collapse', changes = 'error', part = 1, begin = 'exact' } = options;
-  const { keyframes = false, speed = 1 } = options;
+  const { keyframes = false, speed = 1, format = 'mp4' } = options;
   const tracks: TrackChoice = options.tracks ?? 'all';
-  const policy: AnswerPolicy = { gaps, changes, part, begin, tracks, keyframes, speed };
+  const policy: AnswerPolicy = { gaps, changes, part, begin, tracks, keyframes, speed, format };
   for (const [name, allowed] of Object.entries(CHOICES)) {
     const value = policy[name as keyof typeof CHOICES];
     if (!allowed.some((one) => one === value))

@@ -1,5 +1,6 @@
 /**
- * A session: one planned answer, and its sending. Planning froze its end; sending may be repeated, for other ranges.
+ * An answer: a virtual file and its sending, which may be repeated, for other ranges. A session is a planned one: planning
+ * froze its end.
  */
 import type { Native } from '../native-types.ts';
 import { type SendTarget, senderFor } from '../sender/for-target.ts';
@@ -26,27 +27,35 @@ export interface SendOptions {
   readonly sender?: SenderOptions;
 }
 
-export interface SessionDeps {
+export interface AnswerDeps {
   readonly native: Native;
   readonly rate: RateOptions;
   /** Runs a send until `signal` aborts or the archive closes, which waits for it. Rejects when it is too late to begin. */
   readonly run: (send: (stop: AbortSignal) => Promise<void>, signal: AbortSignal | undefined) => Promise<void>;
-  /** Keeps the segments of this session from now until the given time, Unix ms. */
+  /** Keeps the segments of this answer from now until the given time, Unix ms. */
   readonly lease: (id: string, segments: readonly string[], nowUtcMs: number, untilUtcMs: number) => void;
   readonly now: () => number;
 }
 
-export class Session {
-  readonly manifest: Manifest;
-  /** `video/mp4`, or `audio/mp4` where no track is video (RFC 4337). */
+/** What an answer is made of. */
+export interface AnswerParts {
+  readonly file: VirtualFile;
+  /** UUIDs of the segments that it needs. */
+  readonly segments: readonly string[];
+  readonly contentType: string;
+}
+
+export class Answer {
+  /** `video/mp4`, or `audio/mp4` where no track is video (RFC 4337); that of a playlist. */
   readonly contentType: string;
   readonly #file: VirtualFile;
-  readonly #deps: SessionDeps;
+  readonly #segments: readonly string[];
+  readonly #deps: AnswerDeps;
 
-  constructor(plan: Plan, deps: SessionDeps) {
-    this.manifest = plan.manifest;
-    this.contentType = plan.contentType;
-    this.#file = plan.file;
+  constructor({ file, segments, contentType }: AnswerParts, deps: AnswerDeps) {
+    this.contentType = contentType;
+    this.#file = file;
+    this.#segments = segments;
     this.#deps = deps;
     this.#renewLease();
   }
@@ -83,7 +92,7 @@ export class Session {
   #renewLease(): void {
     // Named after the answer: a player that asks for one answer in many pieces renews one lease.
     const nowUtcMs = this.#deps.now();
-    this.#deps.lease(this.etag, this.manifest.segments, nowUtcMs, nowUtcMs + LEASE_MS);
+    this.#deps.lease(this.etag, this.#segments, nowUtcMs, nowUtcMs + LEASE_MS);
   }
 
   /**
@@ -144,5 +153,14 @@ export class Session {
   /** The body bytes of `range` in memory-sized pieces, for a consumer that is no connection (a file, a test). */
   slices(range: ByteRange = { start: 0, end: this.length }) {
     return this.#file.slices(range);
+  }
+}
+
+export class Session extends Answer {
+  readonly manifest: Manifest;
+
+  constructor({ file, contentType, manifest }: Plan, deps: AnswerDeps) {
+    super({ file, contentType, segments: manifest.segments }, deps);
+    this.manifest = manifest;
   }
 }

@@ -5,18 +5,7 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openArchive, type Archive } from '../../src/archive.ts';
-import {
-  at,
-  exportTo,
-  flashFile,
-  importFlashes,
-  picturesOf,
-  variantFile,
-  video,
-  tone,
-  X264,
-  AAC,
-} from '../support/acceptance.ts';
+import { at, exportTo, flashFile, importFlashes, picturesOf, variantFile } from '../support/acceptance.ts';
 import { avSyncFfmpeg, packets, probe, warnings } from '../support/ffmpeg.ts';
 import { makeMedia, mediaFile } from '../support/media.ts';
 import { temporaryFolder } from '../support/tmp.ts';
@@ -147,22 +136,6 @@ test('imports of different timescales, one encoder: one answer with exact times'
   const within = pictures.slice(1).map(({ timeS }, i) => timeS - (pictures[i]?.timeS ?? 0));
   within.forEach((distance, i) => {
     if ((i + 1) % 300 !== 0) expect(distance).toBeCloseTo(0.04, 4);
-  });
-});
-
-describe('a change that one answer cannot hold is refused, and the parts can be had', () => {
-  const other = ['-s', '160x90', ...X264, ...AAC];
-  test.each([
-    ['picture size', () => makeMedia('small.mp4', [...video(), ...tone(), '-t', '3', ...other])],
-    ['video codec', () => variantFile('H.265')],
-    ['sample rate', () => variantFile('audio 44.1 kHz')],
-  ] as const)('%s', async (_what, changed) => {
-    const folder = await temporaryFolder();
-    await using archive = await openArchive(join(folder, 'archive'));
-    const request = await importAll(archive, [await variantFile('plain'), await changed()], 4);
-    await expect(archive.session(request)).rejects.toMatchObject({ code: 'E_CHANGES', httpStatus: 409 });
-    await exportTo(join(folder, 'one.mp4'), archive, { camera: 'door', start: at(0), end: at(14) });
-    await exportTo(join(folder, 'two.mp4'), archive, { camera: 'door', start: at(14), end: request.end });
   });
 });
 

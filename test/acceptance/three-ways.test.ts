@@ -6,7 +6,7 @@
  * sealed); that without the pseudo-header. Two more were left while the recorder still waited for frames.
  */
 import { createHash } from 'node:crypto';
-import { cp, link, open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { cp, link, open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Archive, openArchive, type SessionRequest } from '../../src/archive.ts';
@@ -14,6 +14,7 @@ import { readIndexBlocks } from '../../src/format/index-block.ts';
 import { readHead, seedOf } from '../../src/format/records.ts';
 import type { Trailer } from '../../src/format/trailer.ts';
 import { native } from '../../src/native.ts';
+import type { Recording } from '../../src/recorder/recording.ts';
 import { SegmentCache, type SegmentRef } from '../../src/segment/cache.ts';
 import type { SegmentContents } from '../../src/segment/contents.ts';
 import { DATA_START, indexPathOf, OPEN_PREFIX } from '../../src/segment/layout.ts';
@@ -90,11 +91,11 @@ async function unsealed(archive: string, to: string, count = 1): Promise<string>
   return to;
 }
 
-/** Waits until the pseudo-header covers what has been recorded, and keeps a second name of it: sealing removes the first. */
-async function keepIndex(archive: string, keptAs: string): Promise<void> {
+/** Waits until what has been recorded is flushed, and so in the pseudo-header. */
+async function allFlushed(recording: Recording): Promise<void> {
   for (;;) {
-    const [index] = (await filesOf(archive, '.idx')).slice(-1);
-    if (index !== undefined && (await stat(index)).size > 4096) return link(index, keptAs);
+    const { appended, flushed } = recording.stats();
+    if (appended.every((frames, i) => frames > 0 && frames === flushed[i])) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -113,7 +114,9 @@ async function makeStates({ kind, segmentS, holdS }: Recipe): Promise<States> {
   };
   const recording = await archive.record('door', { tracks, frames, ...options });
   await holding;
-  await keepIndex(recorded, kept);
+  await allFlushed(recording);
+  // Sealing removes its first name.
+  await link(indexPathOf(await lastSegment(recorded)), kept);
   const held = await copyOf(recorded, named('held'));
   const heldScanned = await copyOf(held, named('held-scanned'));
   for (const index of await filesOf(heldScanned, '.idx')) await rm(index);
@@ -223,15 +226,13 @@ async function contentsOf(archive: string, state: SegmentRef['state']): Promise<
   }
 }
 
-/** A copy in which the last segment's file is empty from the first frame's delimiter to `to`. */
-async function blanked(archive: string, to: string, end: (path: string) => Promise<number>): Promise<string> {
-  const { payload } = await trailerOf(await lastSegment(archive.replace(/[^/]+$/, 'sealed')));
-  await copyOf(archive, to);
-  const path = await lastSegment(to);
+/** A copy in which nothing is left of the last segment's samples and delimiters behind the first frame's, up to `end`. */
+async function blanked(archive: string, begin: number, end: (path: string) => Promise<number>): Promise<string> {
+  const copy = await copyOf(archive, `${archive}-blank`);
+  const path = await lastSegment(copy);
   const bytes = await readFile(path);
-  bytes.fill(0, payload.offset - 32, await end(path));
-  await writeFile(path, bytes);
-  return to;
+  await writeFile(path, bytes.fill(0, begin, await end(path)));
+  return copy;
 }
 
 /** Where the scan begins behind the pseudo-header. */
@@ -242,6 +243,8 @@ async function indexedTo(path: string): Promise<number> {
   const seed = seedOf(head.head.segment, native.crc32c);
   return readIndexBlocks(bytes.subarray(head.lengthBytes), DATA_START, seed, native.crc32c).to;
 }
+
+const etagsOf = (answers: readonly Answer[]) => answers.map(({ etag, length }) => [etag, length]);
 
 describe.each(RECIPES)('$kind', (recipe) => {
   let states: States;
@@ -255,19 +258,15 @@ describe.each(RECIPES)('$kind', (recipe) => {
     expect(wanted.frames.length).toBeGreaterThan(200);
     expect(tablesOf(await contentsOf(indexed, 'open'))).toEqual(wanted);
     expect(tablesOf(await contentsOf(sealed, 'sealed'))).toEqual(wanted);
-    const withoutRecords = await blanked(
-      sealed,
-      `${sealed}-blank`,
-      async (path) => (await trailerOf(path)).payload.end,
-    );
-    const withIndexAlone = await blanked(indexed, `${indexed}-blank`, indexedTo);
+    const { payload } = await trailerOf(await lastSegment(sealed));
+    const withoutRecords = await blanked(sealed, payload.offset, async () => payload.end);
+    const withIndexAlone = await blanked(indexed, payload.offset, indexedTo);
     expect(tablesOf(await contentsOf(withoutRecords, 'sealed'))).toEqual(wanted);
     expect(tablesOf(await contentsOf(withIndexAlone, 'open'))).toEqual(wanted);
     const requests = wholeRanges(recipe);
-    const etags = (answers: readonly Answer[]) => answers.map(({ etag, length }) => [etag, length]);
-    const plans = etags(await answersOf(scanned, requests));
-    expect(etags(await answersOf(withoutRecords, requests))).toEqual(plans);
-    expect(etags(await answersOf(withIndexAlone, requests))).toEqual(plans);
+    const plans = etagsOf(await answersOf(scanned, requests));
+    expect(etagsOf(await answersOf(withoutRecords, requests))).toEqual(plans);
+    expect(etagsOf(await answersOf(withIndexAlone, requests))).toEqual(plans);
   });
 
   test('answers are equal, byte for byte and in their ETags', async () => {

@@ -172,7 +172,7 @@ function borderAnswers(tables: TrackTables) {
     ...{ count, behind, negativeOffsets },
     sampleAt: [-Infinity, Infinity].map((ticks) => tables.sampleAt(ticks)),
     sampleAtOffset: [0, Infinity].map((at) => tables.sampleAtOffset(at)),
-    sync: [tables.syncBefore(count), tables.syncAfter(count)],
+    sync: [tables.syncBefore(count), tables.syncAfter(count), tables.syncTimes()],
   };
 }
 
