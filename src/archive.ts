@@ -14,6 +14,7 @@ import { lock, tryLock, type WriterLock } from './catalog/writer-lock.ts';
 import { FootageError, ioError } from './errors.ts';
 import { createHandler, type Handler, type HandlerOptions } from './http/handler.ts';
 import { type MediaFile, openMediaFile } from './ingest/media-file.ts';
+import { withProgress } from './ingest/progress.ts';
 import { Lifetime } from './lifetime.ts';
 import type { Frame, Track } from './media.ts';
 import { native as defaultNative } from './native.ts';
@@ -288,7 +289,7 @@ export class Archive {
     const { recorder, release } = held;
     try {
       await refuseOverlap();
-      await recorder.record(withProgress(file.frames(options.signal), tracks, durationMs, options), NEVER);
+      await recorder.record(withProgress(file.frames(options.signal), file, options.onProgress), NEVER);
     } catch (error) {
       await recorder.discard();
       throw error;
@@ -486,17 +487,5 @@ const NEVER = new AbortController().signal;
 function refuseNewer(reports: readonly RecoveryReport[]): void {
   for (const { recovery } of reports) {
     if (recovery.outcome === 'failed' && recovery.error.code === 'E_FORMAT_VERSION') throw recovery.error;
-  }
-}
-
-async function* withProgress(
-  frames: AsyncIterable<Frame>,
-  tracks: readonly Track[],
-  totalMs: number,
-  { onProgress }: ImportOptions,
-): AsyncGenerator<Frame, void, undefined> {
-  for await (const frame of frames) {
-    onProgress?.((frame.dts * 1000) / (tracks[frame.track]?.timescale ?? 1), totalMs);
-    yield frame;
   }
 }

@@ -15,6 +15,8 @@ const view = {
   camera: element('camera'),
   start: element('start'),
   end: element('end'),
+  gaps: element('gaps'),
+  tracks: element('tracks'),
   download: element('download'),
   summary: element('summary'),
   error: element('error'),
@@ -182,7 +184,9 @@ function localInput(utcMs) {
 }
 
 function exportAddress({ camera, startUtcMs, endUtcMs }) {
-  return `${cameraAddress(camera)}/export.mp4?start=${seconds(startUtcMs)}&end=${seconds(endUtcMs)}`;
+  const only = view.tracks.value === '' ? '' : `&tracks=${view.tracks.value}`;
+  const range = `start=${seconds(startUtcMs)}&end=${seconds(endUtcMs)}`;
+  return `${cameraAddress(camera)}/export.mp4?${range}&gaps=${view.gaps.value}${only}`;
 }
 
 function drawChoice() {

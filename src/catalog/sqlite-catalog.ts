@@ -7,7 +7,7 @@ import { ioError, systemCode } from '../errors.ts';
 import type { Catalog, RowTrack, SegmentRow, SegmentSpan } from './catalog.ts';
 import { type Database, openDatabase, type Statement } from './sqlite.ts';
 
-const SCHEMA_VERSION = 3;
+const SCHEMA_VERSION = 4;
 const BUSY_TIMEOUT_MS = 5000;
 
 const SCHEMA = `
@@ -27,8 +27,9 @@ const SCHEMA = `
     moov TEXT,
     tracks TEXT NOT NULL
   ) WITHOUT ROWID;
-  CREATE INDEX segments_by_time ON segments (camera, start_utc_ms);
-  CREATE INDEX segments_by_run ON segments (run, sequence);
+  CREATE INDEX segments_by_time ON segments
+    (camera, start_utc_ms, end_utc_ms, run, sequence, state, generation, path);
+  CREATE INDEX segments_by_run ON segments (run, sequence, state, start_utc_ms);
   CREATE INDEX segments_open ON segments (state) WHERE state = 'open';
   CREATE TABLE leases (
     id TEXT NOT NULL,
@@ -104,9 +105,21 @@ function rowOf(value: unknown): SegmentRow {
   };
 }
 
+/** What tells that a row is still the same: nothing else of a sealed segment changes. */
+type Identity = 'state' | 'path' | 'generation';
+
+function isSame(row: SegmentRow, seen: Pick<RawRow, Identity>): boolean {
+  return row.state === seen.state && row.path === seen.path && row.repairGeneration === seen.generation;
+}
+
+/** Rows that are kept decoded, about 2 kB each. */
+const MAX_DECODED = 4096;
+
 export class SqliteCatalog implements Catalog {
   readonly #database: Database;
   readonly #statements = new Map<string, Statement>();
+  /** Rows of sealed segments that were asked for lately. */
+  readonly #decoded = new Map<string, SegmentRow>();
 
   private constructor(database: Database) {
     this.#database = database;
@@ -152,7 +165,30 @@ export class SqliteCatalog implements Catalog {
   }
 
   segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[] {
-    return this.#prepare(`SELECT * ${MEETING}`).all(camera, endUtcMs, startUtcMs).map(rowOf);
+    const sql = `SELECT id, path, state, generation ${MEETING}`;
+    const found = this.#prepare(sql).all(camera, endUtcMs, startUtcMs) as Pick<RawRow, 'id' | Identity>[];
+    return found.flatMap((seen) => this.#row(seen) ?? []);
+  }
+
+  /** A row whose identity was just read: sealed ones are decoded once, since a month of a camera has thousands. */
+  #row(seen: Pick<RawRow, 'id' | Identity>): SegmentRow | undefined {
+    const known = this.#decoded.get(seen.id);
+    if (known !== undefined && isSame(known, seen)) return known;
+    const raw = this.#prepare('SELECT * FROM segments WHERE id = ?').get(seen.id);
+    // Removed in between.
+    if (raw === undefined) return undefined;
+    const row = rowOf(raw);
+    if (row.state === 'sealed') this.#remember(row);
+    return row;
+  }
+
+  #remember(row: SegmentRow): void {
+    this.#decoded.delete(row.id);
+    this.#decoded.set(row.id, row);
+    for (const oldest of this.#decoded.keys()) {
+      if (this.#decoded.size <= MAX_DECODED) break;
+      this.#decoded.delete(oldest);
+    }
   }
 
   runStart(run: string): number {

@@ -6,6 +6,7 @@ import { FootageError } from '../errors.ts';
 import { parseSpan } from '../time.ts';
 import { type ArchiveFace, type Exchange, type Request, type Response, sendJson } from './exchange.ts';
 import { sendExport, sendManifest } from './export.ts';
+import { HLS_ADDRESS, sendHls } from './hls.ts';
 import { isPageFile, sendPageFile } from './page.ts';
 
 export interface HandlerOptions {
@@ -17,10 +18,10 @@ export interface HandlerOptions {
 
 export type Handler = (req: Request, res: Response, next?: (error?: unknown) => void) => void;
 
-/** A route: its pattern, and what answers; the captured name is the camera's. */
+/** A route: its pattern, and what answers; captured are the camera's name, and what follows if that is told apart later. */
 interface Route {
   readonly pattern: RegExp;
-  readonly answer: (exchange: Exchange, camera: string) => Promise<void>;
+  readonly answer: (exchange: Exchange, camera: string, rest: string) => Promise<void>;
 }
 
 const ROUTES: readonly Route[] = [
@@ -29,6 +30,7 @@ const ROUTES: readonly Route[] = [
   { pattern: /^\/api\/cameras\/([^/]+)\/timeline$/, answer: sendTimeline },
   { pattern: /^\/api\/cameras\/([^/]+)\/export\.mp4$/, answer: (exchange, camera) => sendExport(exchange, camera) },
   { pattern: /^\/api\/cameras\/([^/]+)\/export\.json$/, answer: sendManifest },
+  { pattern: HLS_ADDRESS, answer: sendHls },
   { pattern: /^\/mod_nvr\/file$/, answer: sendExportOf2013 },
 ];
 
@@ -60,8 +62,8 @@ async function handle(
     throw new FootageError('E_METHOD', `This address takes GET and HEAD, not ${req.method}.`);
   }
   if (route === undefined) return sendPageFile(url.pathname, req, res);
-  const camera = decodeName(route.pattern.exec(url.pathname)?.[1] ?? '');
-  await route.answer({ req, res, query: url.searchParams, archive }, camera);
+  const [, name = '', rest = ''] = route.pattern.exec(url.pathname) ?? [];
+  await route.answer({ req, res, query: url.searchParams, archive }, decodeName(name), rest);
 }
 
 function parseUrl(target: string): URL {

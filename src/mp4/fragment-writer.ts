@@ -124,6 +124,14 @@ export interface FragmentCounts {
   readonly always?: boolean;
 }
 
+const typeWord = (type: string) => viewOf(fourcc(type)).getUint32(0);
+const MOOF = typeWord('moof');
+const MFHD = typeWord('mfhd');
+const TRAF = typeWord('traf');
+const TFHD = typeWord('tfhd');
+const TFDT = typeWord('tfdt');
+const TRUN = typeWord('trun');
+
 const BOX_BYTES = 8;
 const MFHD_BYTES = BOX_BYTES + 4 + 4;
 const TFHD_BYTES = BOX_BYTES + 4 + 4;
@@ -186,11 +194,8 @@ export function writeFragment(spec: FragmentSpec): Uint8Array {
   const counts = tracks.map((track) => track.counts);
   const length = fragmentLength(counts);
   const out = new FieldWriter(length);
-  out.words(moofBytes(counts));
-  out.type('moof');
-  out.words(MFHD_BYTES);
-  out.type('mfhd');
-  out.words(0, spec.sequence);
+  out.words(moofBytes(counts), MOOF);
+  out.words(MFHD_BYTES, MFHD, 0, spec.sequence);
   for (const { track, starts, counts: own } of tracks) {
     const bytes = trafBytes(own);
     if (bytes > 0) writeTrackFragment(out, track, starts, { bytes, media: length - spec.mediaPosition });
@@ -212,13 +217,9 @@ function writeTrackFragment(
   starts: Uint32Array,
   { bytes, media }: { readonly bytes: number; readonly media: number },
 ): void {
-  out.words(bytes);
-  out.type('traf');
-  out.words(TFHD_BYTES);
-  out.type('tfhd');
-  out.words(DEFAULT_BASE_IS_MOOF, track.trackId, TFDT_BYTES);
-  out.type('tfdt');
-  out.words(TFDT_VERSION);
+  out.words(bytes, TRAF);
+  out.words(TFHD_BYTES, TFHD, DEFAULT_BASE_IS_MOOF, track.trackId);
+  out.words(TFDT_BYTES, TFDT, TFDT_VERSION);
   out.long(track.baseDecodeTime);
   starts.forEach((from, run) => {
     for (const frames of track.defaultRuns ?? []) {
@@ -231,9 +232,7 @@ function writeTrackFragment(
 /** `trun` of frames that `trex` describes. */
 function writeDefaultRun(out: FieldWriter, count: number, offset: number): void {
   checkOffset(offset);
-  out.words(TRUN_BYTES);
-  out.type('trun');
-  out.words(DEFAULT_TRUN_HEAD, count, offset);
+  out.words(TRUN_BYTES, TRUN, DEFAULT_TRUN_HEAD, count, offset);
 }
 
 function checkOffset(offset: number): void {
@@ -247,12 +246,13 @@ function writeRun(
   { from, to, offset }: { readonly from: number; readonly to: number; readonly offset: number },
 ): void {
   checkOffset(offset);
-  out.words(TRUN_BYTES + (to - from) * SAMPLE_BYTES[kind]);
-  out.type('trun');
-  out.words(TRUN_HEAD[kind], to - from, offset);
+  out.words(TRUN_BYTES + (to - from) * SAMPLE_BYTES[kind], TRUN, TRUN_HEAD[kind], to - from, offset);
   for (let i = from; i < to; i++) {
-    out.words(delta(i), size[i] ?? 0);
-    if (kind === 'video') out.words(sync[i] === 1 ? SYNC_FLAGS : NON_SYNC_FLAGS, (compositionOffset[i] ?? 0) >>> 0);
+    out.word(delta(i));
+    out.word(size[i] ?? 0);
+    if (kind === 'audio') continue;
+    out.word(sync[i] === 1 ? SYNC_FLAGS : NON_SYNC_FLAGS);
+    out.word((compositionOffset[i] ?? 0) >>> 0);
   }
 }
 
@@ -269,11 +269,13 @@ class FieldWriter {
 
   /** Unsigned 32-bit numbers. */
   words(...values: readonly number[]): void {
-    for (const value of values) {
-      if (value >>> 0 !== value) throw new RangeError(`${value} does not fit 32 bits`);
-      this.#view.setUint32(this.#at, value);
-      this.#at += 4;
-    }
+    for (const value of values) this.word(value);
+  }
+
+  word(value: number): void {
+    if (value >>> 0 !== value) throw new RangeError(`${value} does not fit 32 bits`);
+    this.#view.setUint32(this.#at, value);
+    this.#at += 4;
   }
 
   /** An unsigned 64-bit number. */
@@ -281,10 +283,6 @@ class FieldWriter {
     if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${value} is no decode time`);
     setUint64(this.#view, this.#at, value);
     this.#at += 8;
-  }
-
-  type(type: string): void {
-    this.bytes(fourcc(type));
   }
 
   bytes(bytes: Uint8Array): void {

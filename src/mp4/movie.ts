@@ -77,7 +77,9 @@ const LANGUAGE_UND = 0x55c4;
 /** The `moov`, part by part, in order. */
 export function writeMovie<P extends MoviePart = never>(spec: MovieSpec<P>): (Uint8Array | P)[] {
   const tracks = spec.tracks.map((track, i) => trackBox(spec, track, i + 1));
-  return flatten<P>({ type: 'moov', children: [movieHeader(spec), ...tracks, ...spec.extra] });
+  const parts: (Uint8Array | P)[] = [];
+  append<P>({ type: 'moov', children: [movieHeader(spec), ...tracks, ...spec.extra] }, parts);
+  return parts;
 }
 
 /** Bytes of the parts of a `moov`. */
@@ -89,17 +91,21 @@ function isContainer<P extends MoviePart>(node: Node<P>): node is Container<P> {
   return 'children' in node;
 }
 
-function sizeOf<P extends MoviePart>(node: Node<P>): number {
-  if (!isContainer(node)) return node.length;
-  const size = node.children.reduce((sum, child) => sum + sizeOf(child), 0);
-  return size + boxHeader(node.type, size).byteLength;
+/** Puts the parts of a node behind those of `into`; returns their length. A header's place is kept until it is known. */
+function append<P extends MoviePart>(node: Node<P>, into: (Uint8Array | P)[]): number {
+  if (!isContainer(node)) {
+    into.push(node);
+    return node.length;
+  }
+  const at = into.push(NO_BYTES) - 1;
+  let length = 0;
+  for (const child of node.children) length += append(child, into);
+  const header = boxHeader(node.type, length);
+  into[at] = header;
+  return header.byteLength + length;
 }
 
-function flatten<P extends MoviePart>(node: Node<P>): (Uint8Array | P)[] {
-  if (!isContainer(node)) return [node];
-  const size = node.children.reduce((sum, child) => sum + sizeOf(child), 0);
-  return [boxHeader(node.type, size), ...node.children.flatMap((child) => flatten(child))];
-}
+const NO_BYTES = new Uint8Array(0);
 
 function trackDuration(edits: readonly Edit[]): number {
   return edits.reduce((sum, edit) => sum + edit.duration, 0);

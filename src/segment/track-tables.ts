@@ -7,7 +7,7 @@
  * same samples.
  */
 import { viewOf } from '../format/bytes.ts';
-import type { TrackSummary } from '../format/trailer.ts';
+import type { TablePosition, TrackSummary } from '../format/trailer.ts';
 import type { SampleTable } from '../mp4/tables.ts';
 import {
   chunkOffsets,
@@ -81,12 +81,12 @@ export interface SampleSums {
   readonly syncBytes: number;
 }
 
+function whole({ count, offset, length }: TablePosition): BlockTable {
+  return { count, parts: length === 0 ? [] : [{ kind: 'file', offset, length }] };
+}
+
 /** Entries for the whole of a sealed track, from its counters alone. */
 export function wholeTables({ tables }: TrackSummary): BlockTables {
-  const whole = ({ count, offset, length }: { count: number; offset: number; length: number }): BlockTable => ({
-    count,
-    parts: length === 0 ? [] : [{ kind: 'file', offset, length }],
-  });
   return {
     firstChunk: 1,
     tables: {

@@ -23,6 +23,8 @@ export interface SegmentView {
   readonly head: Head;
   readonly tracks: readonly TrackView[];
   readonly clocks: readonly TrackClock[];
+  /** A sample does not begin at its forerunner's end, or comes behind a hole: as the trailer tells it. */
+  readonly discontinuous: boolean;
   /** Samples follow each other and wall time follows media time: what lies between two windows need not be looked at. */
   readonly steady: boolean;
 }
@@ -30,15 +32,17 @@ export interface SegmentView {
 /** Wall time that departs from its head's anchor by less than this is that of a camera that drifts. */
 const DRIFT_MS = 500;
 
-/** The view of tables in memory. `steady` is false where a sample does not begin at its forerunner's end. */
+/** The view of tables in memory. */
 export function viewOfContents(contents: SegmentContents): SegmentView {
   const { head, anchors, ended } = contents;
   const tracks = contents.tracks.map(({ track, samples }) => ({
     track: canonicalTrack(track),
     tables: new ColumnTables(samples, ended),
   }));
-  const steady = isSteady(head, anchors) && contents.tracks.every(({ samples }) => !hasBreak(samples));
-  return { head, tracks, clocks: clocksOf(contents), steady };
+  const breaks = contents.tracks.some(({ samples }) => hasBreak(samples));
+  const discontinuous = breaks || anchors.some(({ discontinuity }) => discontinuity);
+  const steady = !discontinuous && isSteady(head, anchors);
+  return { head, tracks, clocks: clocksOf(contents), discontinuous, steady };
 }
 
 function hasBreak({ count, dts, duration }: SegmentContents['tracks'][number]['samples']): boolean {
@@ -75,7 +79,7 @@ export async function viewOfSealed(file: FileHandle, trailer: Trailer, native: N
     if (track === undefined) throw new FootageError('E_DAMAGED', `Segment ${head.segment} lacks track ${i}.`);
     return { track, tables: new SealedTables(moov, trailer.moov.offset, summary) };
   });
-  return { head, tracks, clocks: clocksOf({ head, anchors: index.anchors }), steady: true };
+  return { head, tracks, clocks: clocksOf({ head, anchors: index.anchors }), discontinuous: false, steady: true };
 }
 
 /**

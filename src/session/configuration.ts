@@ -14,6 +14,15 @@ import type { Part, Selection } from './select.ts';
 
 /** What has to be equal in one track of an answer. */
 export function formatOf(track: Track): string {
+  const known = FORMATS.get(track) ?? describeFormat(track);
+  FORMATS.set(track, known);
+  return known;
+}
+
+/** Segments share their track: it is described once. */
+const FORMATS = new WeakMap<Track, string>();
+
+function describeFormat(track: Track): string {
   if (track.kind === 'video') return `${entryOf(track)}/${nalLengthBytes(track)}`;
   return `${entryOf(track)}/${track.sampleRate}/${track.channels}/${Buffer.from(decoderConfig(track)).toString('base64')}`;
 }
@@ -148,7 +157,7 @@ export function prefixesOf(parts: readonly Part[]): Prefixes | undefined {
       if (found !== undefined && track !== undefined) sets.set(found, track);
     }
   }
-  if (new Set([...sets.values()].map(configurationOf)).size < 2) return undefined;
+  if (new Set([...new Set(sets.values())].map(configurationOf)).size < 2) return undefined;
   const prefixes = new Map([...sets].map(([segment, track]) => [segment, parameterSets(track)]));
   return { of: (segment) => prefixes.get(segment) };
 }

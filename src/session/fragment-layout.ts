@@ -47,17 +47,23 @@ export function cutFragments(lanes: readonly Lane[], unit: Unit): Fragment[] {
 
 /** Where fragments but the first one begin. */
 function cutsOf(lanes: readonly Lane[], packed: boolean): number[] {
-  const video = lanes.find(({ kind }) => kind === 'video');
-  if (video !== undefined) {
-    const { sync, position, count } = video;
-    return [...position.subarray(0, count)].filter((_, i) => i > 0 && sync[i] === 1);
+  const lead = lanes.find(({ kind }) => kind === 'video') ?? lanes[0];
+  if (lead === undefined) return [];
+  const cuts: number[] = [];
+  for (const sample of firstSamples(lead, packed)) if (sample > 0) cuts.push(lead.position[sample] ?? 0);
+  return cuts;
+}
+
+/** Samples of the leading lane with which fragments begin. */
+function* firstSamples({ kind, sync, position, size, count }: Lane, packed: boolean): Generator<number> {
+  if (kind === 'video') {
+    for (let i = 0; i < count; i++) if (sync[i] === 1) yield i;
+  } else if (packed) {
+    for (let i = 0; i < count; i += SOUND_SAMPLES) yield i;
+  } else {
+    const starts = chunkStarts((i) => position[i] ?? 0, size, 0, count);
+    for (let i = 0; i < starts.length; i += SOUND_CHUNKS) yield starts[i] ?? 0;
   }
-  const [sound] = lanes;
-  if (sound === undefined) return [];
-  const { position, size, count } = sound;
-  if (packed) return [...position.subarray(0, count)].filter((_, i) => i > 0 && i % SOUND_SAMPLES === 0);
-  const starts = chunkStarts((i) => position[i] ?? 0, size, 0, count);
-  return [...starts].filter((_, i) => i > 0 && i % SOUND_CHUNKS === 0).map((sample) => position[sample] ?? 0);
 }
 
 /** The first sample from `from` on that lies at a place or behind it. */

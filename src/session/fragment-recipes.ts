@@ -49,12 +49,12 @@ export interface LaneRecipe {
 /** Place in the payload of a sample of the table, which is the lane's `nth`. */
 type Place = (sample: number, nth: number) => number;
 
-/** For the tables of the whole segment. `prefix`: what goes in front of every sync sample. */
-export function recipeOf({ track, pieces }: UnitLane, prefix: Uint8Array | undefined): LaneRecipe {
+/** For the tables of the whole segment. */
+export function recipeOf({ track, pieces }: UnitLane): LaneRecipe {
   const steps = pieces.map((own) =>
     own.piece.kind === 'keys' ? keyStep(track, own.piece, own) : sampleStep(track, own.piece, own, own.piece.sample),
   );
-  return recipe({ track, pieces }, steps, prefix?.byteLength ?? 0);
+  return recipe({ track, pieces }, steps);
 }
 
 /** The lane of a window, whose samples the plan has at hand. */
@@ -69,14 +69,15 @@ export function windowLane({ track, pieces }: UnitLane): Lane {
     return [sampleStep(track, piece, own, piece.from)];
   });
   if (items === undefined) throw new RangeError('a window has samples');
-  return fill(recipe({ track, pieces }, steps, 0), items, (_, nth) => positions[nth] ?? 0);
+  return fill(recipe({ track, pieces }, steps), items, (_, nth) => positions[nth] ?? 0);
 }
 
-function recipe({ track, pieces }: UnitLane, steps: LaneRecipe['steps'], prefixBytes: number): LaneRecipe {
-  const { kind, raise } = track.track;
+function recipe({ track, pieces }: UnitLane, steps: LaneRecipe['steps']): LaneRecipe {
   const samples = steps.reduce((sum, { count }) => sum + count, 0);
-  const index = pieces[0]?.piece.source.index ?? 0;
-  return { trackId: track.id, kind, raise, prefixBytes, index, samples, steps };
+  const [first] = pieces;
+  const index = first?.piece.source.index ?? 0;
+  const prefixBytes = first?.place.kind === 'packed' ? first.place.segment.prefixBytes(index) : 0;
+  return { trackId: track.id, kind: track.track.kind, raise: track.raise, prefixBytes, index, samples, steps };
 }
 
 function sampleStep(

@@ -16,6 +16,8 @@ export interface FragmentTrack {
   readonly track: AnswerTrack;
   /** Taken from times of pieces: media time 0 is the first sample's, or earlier where the track begins later than others. */
   readonly origin: number;
+  /** Added to every composition offset: with negative ones FFmpeg shows the pictures of fragments late. */
+  readonly raise: number;
 }
 
 export interface UnitPiece {
@@ -51,7 +53,7 @@ export function fragmentTracks({ tracks, timescale }: Timeline): FragmentTrack[]
   return tracks.map((track, i) => {
     const [first] = track.pieces;
     const begin = first === undefined || first.kind === 'keys' ? 0 : first.start;
-    return { id: i + 1, track, origin: begin - waitOf(track, timescale) };
+    return { id: i + 1, track, origin: begin - waitOf(track, timescale), raise: raiseOf(track) };
   });
 }
 
@@ -59,6 +61,19 @@ export function fragmentTracks({ tracks, timescale }: Timeline): FragmentTrack[]
 function waitOf({ edits, timescale }: AnswerTrack, movieTimescale: number): number {
   const [first] = edits;
   return first?.mediaTime === -1 ? Math.round((first.duration * timescale) / movieTimescale) : 0;
+}
+
+/** As far as the windows tell, and in them are whole GOPs. */
+function raiseOf({ kind, pieces, timescale, raise }: AnswerTrack): number {
+  let lowest = -raise;
+  for (const piece of kind === 'video' ? pieces : []) {
+    if (piece.kind !== 'samples') continue;
+    const { items, timescale: own } = piece.source;
+    for (let i = piece.from; i < piece.to; i++) {
+      lowest = Math.min(lowest, Math.round(((items.compositionOffset[i] ?? 0) * timescale) / own));
+    }
+  }
+  return -lowest;
 }
 
 /** In the order of the payload, which is that of time. */

@@ -12,7 +12,7 @@ import type { Lane } from './fragment-lanes.ts';
 import { cutFragments, FragmentRow, SOUND_CHUNKS, SOUND_SAMPLES, type Unit } from './fragment-layout.ts';
 import { blockLane, type LaneRecipe, packedLane, recipeOf, windowLane } from './fragment-recipes.ts';
 import { type FragmentTrack, fragmentTracks, type PlannedUnit, type UnitLane, unitsOf } from './fragment-units.ts';
-import { type PackedDeps, type Prefixes, sumsOf } from './packed.ts';
+import { type PackedDeps, sumsOf } from './packed.ts';
 import type { Payload, PiecePlace } from './payload.ts';
 import type { StoredPiece } from './pieces.ts';
 import type { PlanSegment } from './run.ts';
@@ -26,7 +26,6 @@ export interface FragmentedInput {
   readonly payload: Payload;
   /** Per track of the timeline: codec and configuration that the init segment tells. */
   readonly descriptions: readonly Track[];
-  readonly prefixes: Prefixes | undefined;
   /** Wall time that is written as creation time, Unix ms. */
   readonly creationUtcMs: number;
   readonly deps: PackedDeps;
@@ -44,11 +43,12 @@ function initSegment({ timeline, descriptions, creationUtcMs }: FragmentedInput,
   const { timescale } = timeline;
   return writeInitSegment({
     ...{ timescale, creationUtcMs, durationTicks: Math.max(...tracks.map(({ track }) => lengthOf(track.edits))) },
-    tracks: tracks.map(({ track }, i) => {
+    tracks: tracks.map(({ track, raise }, i) => {
       const description = descriptions[i];
       if (description === undefined) throw new RangeError('a track of an answer has a description');
       // What an empty edit would say is in the decode times.
-      const edits = track.edits.filter(({ mediaTime }) => mediaTime !== -1);
+      const shown = track.edits.filter(({ mediaTime }) => mediaTime !== -1);
+      const edits = shown.map((edit) => ({ ...edit, mediaTime: edit.mediaTime + raise - track.raise }));
       return { track: { ...description, timescale: track.timescale }, edits, ...defaultFrame(track) };
     }),
   });
@@ -66,16 +66,14 @@ function defaultFrame({ pieces, silence }: FragmentTrack['track']) {
 /** Slices of the units, one after the other. */
 class FragmentsWriter {
   readonly slices: Slice[] = [];
-  readonly #prefixes: Prefixes | undefined;
   readonly #payload: VirtualFile;
   readonly #deps: PackedDeps;
   readonly #rows = new FragmentRows();
   #sequence = 1;
 
-  constructor({ payload, deps, prefixes }: FragmentedInput) {
+  constructor({ payload, deps }: FragmentedInput) {
     this.#payload = new VirtualFile(payload.slices, '', 0);
     this.#deps = deps;
-    this.#prefixes = prefixes;
   }
 
   add(unit: PlannedUnit): void {
@@ -102,7 +100,7 @@ class FragmentsWriter {
     const { segment, lanes } = unit;
     const counts = lanes.map((lane) => blockCounts(segment, lane));
     const fragments = fragmentsOf(counts, ({ runs }) => Math.ceil(runs / SOUND_CHUNKS));
-    const recipes = lanes.map((lane) => recipeOf(lane, undefined));
+    const recipes = lanes.map(recipeOf);
     const load = blockLanes(refOf(segment), recipes, shift, this.#deps);
     this.#addLater(unit, { packed: false, everySample: false, counts, fragments, load });
   }
@@ -114,8 +112,7 @@ class FragmentsWriter {
     // One track alone lies without a gap; whether several do is not known before their tables are.
     const everySample = lanes.length > 1 || counts.some(({ silences }) => silences > 0);
     const own = counts.map((lane) => ({ ...lane, runs: everySample ? lane.samples : fragments }));
-    const prefix = this.#prefixes?.of(segment);
-    const recipes = lanes.map((lane) => recipeOf(lane, lane.track.track.kind === 'video' ? prefix : undefined));
+    const recipes = lanes.map(recipeOf);
     const load = () => Promise.all(recipes.map((recipe) => packedLane(recipe, packed, at)));
     this.#addLater(unit, { packed: true, everySample, counts: own, fragments, load });
   }

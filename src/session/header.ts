@@ -5,7 +5,7 @@
  */
 import type { Track } from '../media.ts';
 import { boxHeader } from '../mp4/box.ts';
-import { FTYP, movieLength, type MovieTrackSpec, type TableSpec, writeMovie } from '../mp4/movie.ts';
+import { FTYP, movieLength, type MovieTrackSpec, type TableSpec, type TableSpecs, writeMovie } from '../mp4/movie.ts';
 import { writeSampleEntry } from '../mp4/sample-entry.ts';
 import {
   chunkOffsets,
@@ -40,16 +40,18 @@ export interface HeaderInput {
 
 /** `ftyp`, `moov` and the header of `mdat`: everything in front of the payload. */
 export function buildHeader(input: HeaderInput): Slice[] {
-  const mdat = boxHeader('mdat', input.payload.length);
-  // The length of a header does not depend on the offsets in it.
-  const length = FTYP.byteLength + movieLength(movieAt(input, 0)) + mdat.byteLength;
-  return slicesOf([FTYP, ...movieAt(input, length), mdat]);
-}
-
-function movieAt(input: HeaderInput, payloadAt: number): (Uint8Array | HeaderPart)[] {
   const { timeline, creationUtcMs } = input;
-  const tracks = timeline.tracks.map((track, i) => trackSpec(input, track, input.descriptions[i], payloadAt));
-  return writeMovie<HeaderPart>({ timescale: timeline.timescale, creationUtcMs, tracks, extra: [] });
+  const mdat = boxHeader('mdat', input.payload.length);
+  const tables = timeline.tracks.map((track) => tablesOf(input, track));
+  const movieAt = (payloadAt: number) => {
+    const tracks = timeline.tracks.map((track, i) =>
+      trackSpec(track, input.descriptions[i], tables[i]?.(payloadAt) ?? {}),
+    );
+    return writeMovie<HeaderPart>({ timescale: timeline.timescale, creationUtcMs, tracks, extra: [] });
+  };
+  // The length of a header does not depend on the offsets in it.
+  const length = FTYP.byteLength + movieLength(movieAt(0)) + mdat.byteLength;
+  return slicesOf([FTYP, ...movieAt(length), mdat]);
 }
 
 /** Neighbouring bytes as one slice. */
@@ -72,26 +74,26 @@ export function slicesOf(parts: readonly (Uint8Array | HeaderPart)[]): Slice[] {
 }
 
 function trackSpec(
-  input: HeaderInput,
   track: AnswerTrack,
   description: Track | undefined,
-  payloadAt: number,
+  tables: TableSpecs<HeaderPart>,
 ): MovieTrackSpec<HeaderPart> {
   if (description === undefined) throw new RangeError('a track of an answer has a description');
   return {
     track: { ...description, timescale: track.timescale },
     durationTicks: track.durationTicks,
     edits: track.edits,
-    tables: { stsd: table([writeSampleEntry(description)], 1), ...tablesOf(input, track, payloadAt) },
+    tables: { stsd: table([writeSampleEntry(description)], 1), ...tables },
   };
 }
 
-function tablesOf(input: HeaderInput, track: AnswerTrack, payloadAt: number) {
+/** The tables of a track, given where the payload begins. */
+function tablesOf(input: HeaderInput, track: AnswerTrack): (payloadAt: number) => TableSpecs<HeaderPart> {
   const keys = track.pieces.filter((piece) => piece.kind === 'keys').map((piece) => placedKeys(input, piece));
-  if (keys.length > 0) return keyTables(keys, track.durationTicks, payloadAt);
-  const tables = new TrackTablesWriter(input, track, payloadAt);
+  if (keys.length > 0) return (payloadAt) => keyTables(keys, track.durationTicks, payloadAt);
+  const tables = new TrackTablesWriter(input, track);
   for (const piece of track.pieces) if (piece.kind !== 'keys') tables.add(piece);
-  return tables.specs();
+  return (payloadAt) => tables.specs(payloadAt);
 }
 
 function placedKeys({ payload }: HeaderInput, piece: KeyPiece): PlacedKeys {
@@ -121,29 +123,31 @@ class GrowingTable {
 class TrackTablesWriter {
   readonly #input: HeaderInput;
   readonly #track: AnswerTrack;
-  readonly #payloadAt: number;
   readonly #stts = new GrowingTable();
   readonly #ctts = new GrowingTable();
   readonly #stss = new GrowingTable();
   readonly #stsz = new GrowingTable();
   readonly #stsc = new GrowingTable();
-  readonly #co64 = new GrowingTable();
+  /** Chunk offsets: the last thing that is known is where the payload begins. */
+  readonly #co64: ((payloadAt: number) => readonly (Uint8Array | HeaderPart)[])[] = [];
   #samples = 0;
   #chunks = 0;
   #negativeOffsets = false;
 
-  constructor(input: HeaderInput, track: AnswerTrack, payloadAt: number) {
+  constructor(input: HeaderInput, track: AnswerTrack) {
     this.#input = input;
     this.#track = track;
-    this.#payloadAt = payloadAt;
   }
 
-  specs() {
+  specs(payloadAt: number): TableSpecs<HeaderPart> {
     const shared = {
       stts: this.#stts.spec(),
       stsz: this.#stsz.spec(),
       stsc: this.#stsc.spec(),
-      co64: this.#co64.spec(),
+      co64: table(
+        this.#co64.flatMap((parts) => parts(payloadAt)),
+        this.#chunks,
+      ),
     };
     if (this.#track.kind === 'audio') return shared;
     return { ...shared, ctts: this.#ctts.spec(this.#negativeOffsets ? 1 : 0), stss: this.#stss.spec() };
@@ -157,10 +161,11 @@ class TrackTablesWriter {
     } else {
       const segment = this.#segmentOf(piece);
       this.#negativeOffsets ||= hasNegativeOffsets(segment, piece.source.index);
-      if (piece.kind === 'samples') this.#addSamples(piece);
-      else this.#addBlock(piece, segment);
-      this.#addSizes(piece, segment, place);
-      this.#addChunks(piece, segment, place);
+      const block = piece.kind === 'block' ? blockTables(segment, piece) : undefined;
+      if (block === undefined) this.#addSamples(piece);
+      else this.#addBlock(piece, segment, block);
+      this.#addSizes(piece, segment, place, block);
+      this.#addChunks(piece, segment, place, block);
     }
     this.#samples += piece.count;
   }
@@ -176,7 +181,8 @@ class TrackTablesWriter {
     this.#stts.add(1, words(count, frameTicks));
     this.#stsz.add(count, repeatedWord(bytes, count));
     this.#stsc.add(1, words(this.#chunks + 1, count, 1));
-    this.#co64.add(1, offset64(this.#payloadAt + (place.kind === 'silence' ? place.at : 0)));
+    const at = place.kind === 'silence' ? place.at : 0;
+    this.#co64.push((payloadAt) => [offset64(payloadAt + at)]);
     this.#chunks++;
   }
 
@@ -189,7 +195,9 @@ class TrackTablesWriter {
       if (i + 1 === count && piece.lastTicks !== undefined) return piece.lastTicks;
       const dts = items.dts[from + i] ?? 0;
       const duration = items.duration[from + i] ?? 0;
-      return kind === 'audio' ? Math.round(duration * scale) : Math.round((dts + duration) * scale) - Math.round(dts * scale);
+      return kind === 'audio'
+        ? Math.round(duration * scale)
+        : Math.round((dts + duration) * scale) - Math.round(dts * scale);
     };
     const stts = timeToSample(count, delta, false);
     this.#stts.add(stts.count, stts.entries);
@@ -205,9 +213,7 @@ class TrackTablesWriter {
   }
 
   /** Times and sync samples of a block. */
-  #addBlock(piece: StoredPiece, segment: PlanSegment): void {
-    const { path } = segment;
-    const { tables } = blockTables(segment, piece);
+  #addBlock(piece: StoredPiece, { path }: PlanSegment, { tables }: BlockTables): void {
     const factor = this.#track.timescale / piece.source.timescale;
     if (piece.lastTicks !== undefined) throw new RangeError('a block does not end at a joint');
     const times = (add: number): Change => ({ entryBytes: 8, at: 4, wide: false, factor, add });
@@ -219,51 +225,52 @@ class TrackTablesWriter {
     this.#stss.add(tables.stss.count, ...tables.stss.parts.map((part) => changed(part, path, numbers)));
   }
 
-  #addSizes(piece: StoredPiece, segment: PlanSegment, place: PiecePlace): void {
+  #addSizes(piece: StoredPiece, segment: PlanSegment, place: PiecePlace, block: BlockTables | undefined): void {
     const { source, from, to, count, sample } = piece;
     const track = source.index;
     const prefix = this.#track.kind === 'video' ? this.#input.prefixes?.of(segment) : undefined;
     if (prefix !== undefined && place.kind === 'packed') {
       const sizes = () => prefixedSizes(place, track, sample, count, prefix.byteLength);
       this.#stsz.add(count, madeOnDemand(4 * count, sizes));
-    } else if (piece.kind === 'samples') {
+    } else if (block === undefined) {
       this.#stsz.add(count, sampleSizes(source.items.size, from, to).entries);
     } else {
-      const { stsz } = blockTables(segment, piece).tables;
-      this.#stsz.add(count, ...stsz.parts.map((part) => changed(part, segment.path, undefined)));
+      this.#stsz.add(count, ...block.tables.stsz.parts.map((part) => changed(part, segment.path, undefined)));
     }
   }
 
-  #addChunks(piece: StoredPiece, segment: PlanSegment, place: PiecePlace): void {
+  #addChunks(piece: StoredPiece, segment: PlanSegment, place: PiecePlace, block: BlockTables | undefined): void {
     if (place.kind === 'samples') this.#addWindowChunks(piece, place.positions);
-    else if (place.kind === 'block') this.#addBlockChunks(piece, segment, place.shift);
+    else if (place.kind === 'block' && block !== undefined) this.#addBlockChunks(segment, block, place.shift);
     else if (place.kind === 'packed') {
       const { sample, count } = piece;
       const track = piece.source.index;
-      const at = this.#payloadAt + place.at;
+      const { segment: packed, at } = place;
       this.#stsc.add(1, words(this.#chunks + 1, 1, 1));
-      const offsets = async () => offsetsOf(await place.segment.positions(track, sample, sample + count), at);
-      this.#co64.add(count, madeOnDemand(8 * count, offsets));
+      this.#co64.push((payloadAt) => {
+        const offsets = async () => offsetsOf(await packed.positions(track, sample, sample + count), payloadAt + at);
+        return [madeOnDemand(8 * count, offsets)];
+      });
       this.#chunks += count;
     }
   }
 
   #addWindowChunks({ source, from, count }: StoredPiece, positions: Float64Array): void {
-    const position = (i: number) => (positions[i] ?? 0) + this.#payloadAt;
+    const position = (i: number) => positions[i] ?? 0;
     const starts = chunkStarts(position, source.items.size.subarray(from), 0, count);
     const stsc = sampleToChunk(starts, count, this.#chunks + 1);
     this.#stsc.add(stsc.count, stsc.entries);
-    this.#co64.add(starts.length, chunkOffsets(starts, position).entries);
+    this.#co64.push((payloadAt) => [chunkOffsets(starts, (i) => position(i) + payloadAt).entries]);
     this.#chunks += starts.length;
   }
 
-  #addBlockChunks(piece: StoredPiece, segment: PlanSegment, shift: number): void {
-    const { path } = segment;
-    const { tables, firstChunk } = blockTables(segment, piece);
+  #addBlockChunks({ path }: PlanSegment, { tables, firstChunk }: BlockTables, shift: number): void {
     const numbers = { entryBytes: 12, at: 0, wide: false, factor: 1, add: this.#chunks + 1 - firstChunk };
     this.#stsc.add(tables.stsc.count, ...tables.stsc.parts.map((part) => changed(part, path, numbers)));
-    const offsets = { entryBytes: 8, at: 0, wide: true, factor: 1, add: shift + this.#payloadAt };
-    this.#co64.add(tables.co64.count, ...tables.co64.parts.map((part) => changed(part, path, offsets)));
+    const offsets = { entryBytes: 8, at: 0, wide: true, factor: 1 };
+    this.#co64.push((payloadAt) =>
+      tables.co64.parts.map((part) => changed(part, path, { ...offsets, add: shift + payloadAt })),
+    );
     this.#chunks += tables.co64.count;
   }
 }

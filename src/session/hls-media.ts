@@ -5,7 +5,13 @@
  * Both are decided by their names: a name never stands for other bytes.
  */
 import { createHash } from 'node:crypto';
-import { type FragmentSpec, STYP, type TrackFragmentSpec, writeFragment, writeInitSegment } from '../mp4/fragment-writer.ts';
+import {
+  type FragmentSpec,
+  STYP,
+  type TrackFragmentSpec,
+  writeFragment,
+  writeInitSegment,
+} from '../mp4/fragment-writer.ts';
 import type { SegmentView, TrackView } from '../segment/view.ts';
 import { givenTracks, type HlsTracks, samplesIn, type Stretch, stretchOf } from './hls-units.ts';
 import { type Slice, VirtualFile } from './virtual-file.ts';
@@ -78,12 +84,23 @@ function expressible({ track, tables }: TrackView, { from, to }: Samples): Sampl
 
 function trackFragment({ track, tables }: TrackView, { from, to }: Samples, trackId: number): TrackFragmentSpec {
   const { count, dts, duration, size, offset, compositionOffset, sync } = tables.window(from, to);
+  const delay = delayOf(tables);
   return {
-    ...{ trackId, kind: track.kind, from: 0, to: count, size, compositionOffset, sync },
-    baseDecodeTime: (dts[0] ?? 0) + TIME_OFFSET_S * track.timescale,
+    ...{ trackId, kind: track.kind, from: 0, to: count, size, sync },
+    compositionOffset: compositionOffset.map((ticks) => ticks - delay),
+    baseDecodeTime: (dts[0] ?? 0) + delay + TIME_OFFSET_S * track.timescale,
     delta: (i) => (i + 1 < count ? (dts[i + 1] ?? 0) - (dts[i] ?? 0) : (duration[i] ?? 0)),
     position: (i) => offset[i] ?? 0,
   };
+}
+
+/**
+ * What is added to all decode times of a segment and taken from its composition offsets, ticks: so that its first sync
+ * sample is presented when it is decoded. Players that put a unit in its place by its decode time put its pictures there.
+ */
+function delayOf(tables: TrackView['tables']): number {
+  const first = tables.syncAfter(0);
+  return first === tables.count ? 0 : tables.pts(first) - tables.dts(first);
 }
 
 /** An init segment; its digest is its name. */
@@ -107,7 +124,13 @@ export function initOf({ tracks }: SegmentView, indexes: readonly number[]): Ini
     tracks: own.map((track) => ({ track, edits: [] })),
   });
   const digest = createHash('sha256').update(bytes).digest('hex').slice(0, 16);
-  return { digest, bytes, codecs: own.map(({ codec }) => codec), width: leading?.width ?? 0, height: leading?.height ?? 0 };
+  return {
+    digest,
+    bytes,
+    codecs: own.map(({ codec }) => codec),
+    width: leading?.width ?? 0,
+    height: leading?.height ?? 0,
+  };
 }
 
 export function initFile({ bytes, digest }: Init): VirtualFile {

@@ -66,7 +66,8 @@ interface Cut {
 
 /** Indexes of the tracks that are given out, the leading one first; none for a segment without samples of them. */
 export function givenTracks({ tracks }: SegmentView, choice: HlsTracks): number[] {
-  const firstOf = (kind: Track['kind']) => tracks.findIndex(({ track, tables }) => track.kind === kind && tables.count > 0);
+  const firstOf = (kind: Track['kind']) =>
+    tracks.findIndex(({ track, tables }) => track.kind === kind && tables.count > 0);
   const [video, audio] = [firstOf('video'), choice === 'video' ? -1 : firstOf('audio')];
   return [video, audio].filter((index) => index >= 0);
 }
@@ -82,7 +83,12 @@ export function unitsOf(view: SegmentView, choice: HlsTracks, ended: boolean): S
  * The stretch of samples [from, to) of the leading track; undefined if these are no units: they do not begin and end where
  * units may, or the segment may still grow behind them.
  */
-export function stretchOf(view: SegmentView, given: readonly number[], unit: Pick<Unit, 'from' | 'to'>, ended: boolean) {
+export function stretchOf(
+  view: SegmentView,
+  given: readonly number[],
+  unit: Pick<Unit, 'from' | 'to'>,
+  ended: boolean,
+) {
   const leading = view.tracks[given[0] ?? 0];
   if (leading === undefined || !(unit.from < unit.to)) return undefined;
   if (!isCut(leading, unit.from, ended) || !isCut(leading, unit.to, ended)) return undefined;
@@ -109,7 +115,10 @@ function offsetOf({ tracks }: SegmentView, given: readonly number[], sample: num
 }
 
 /** Samples [from, to) of a track that lie in a stretch. */
-export function samplesIn({ tables }: TrackView, { from, to }: Stretch): { readonly from: number; readonly to: number } {
+export function samplesIn(
+  { tables }: TrackView,
+  { from, to }: Stretch,
+): { readonly from: number; readonly to: number } {
   return { from: tables.sampleAtOffset(from), to: tables.sampleAtOffset(to) };
 }
 

@@ -102,7 +102,8 @@ export class HlsPlanner {
     const runs: HlsUnit[][] = [];
     for (const own of byRun(rows)) runs.push(await this.#unitsIn(own, wanted, span));
     const entries = entriesOf(runs.toSorted(byStart).flat());
-    if (entries.length === 0) throw nothingThere(wanted.camera, `between ${iso(span.startUtcMs)} and ${iso(span.endUtcMs)}`);
+    if (entries.length === 0)
+      throw nothingThere(wanted.camera, `between ${iso(span.startUtcMs)} and ${iso(span.endUtcMs)}`);
     return entries;
   }
 
@@ -115,7 +116,8 @@ export class HlsPlanner {
     const found = units.slice(first, units.findLastIndex(meets) + 1);
     if (first === -1 || found[0]?.unit.sync === true) return first === -1 ? [] : found;
     const [row] = rows;
-    const earlier = row === undefined ? [] : this.#catalog.run(row.run).filter(({ sequence }) => sequence < row.sequence);
+    const earlier =
+      row === undefined ? [] : this.#catalog.run(row.run).filter(({ sequence }) => sequence < row.sequence);
     const before = units.slice(0, first);
     while (before.every(({ unit }) => !unit.sync) && earlier.length > 0) {
       before.unshift(...unitsWithRest(await this.#segment(earlier.pop(), wanted.tracks)));

@@ -187,8 +187,9 @@ async function lengths(row: KeyRow, next: KeyRow | undefined, endTicks: number):
   return words(...times.flatMap((time, i) => [1, (times[i + 1] ?? end) - time]));
 }
 
-function sizes(samples: SampleTable, { ranges, count }: KeyRow): Uint8Array {
-  const found = Uint32Array.from(syncsIn(samples, ranges), (i) => samples.size[i] ?? 0);
+function sizes(samples: SampleTable, { ranges, count, segment, track }: KeyRow): Uint8Array {
+  const prefix = segment.prefixBytes(track);
+  const found = Uint32Array.from(syncsIn(samples, ranges), (i) => (samples.size[i] ?? 0) + prefix);
   return sampleSizes(found, 0, count).entries;
 }
 

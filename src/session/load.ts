@@ -88,16 +88,22 @@ function byRun(rows: readonly SegmentRow[]): SegmentRow[][] {
 }
 
 async function loadRun(rows: readonly SegmentRow[], span: Span, deps: LoadDeps): Promise<Run[]> {
-  const candidates: Candidate[] = [];
-  for (const row of rows) candidates.push(...(await candidate(row, deps)));
+  const known: Candidate[] = [];
+  for (const row of rows) known.push(...(await candidate(row, deps)));
+  const candidates = known.filter((one) => mayMeet(one, span));
   const [first] = candidates;
   if (first === undefined) return [];
-  await addEarlier(candidates, deps);
+  await addEarlier(candidates, span, deps);
   const found: Candidate[] = [];
   for (const one of candidates) found.push(...(needsView(candidates, one, span) ? await look(one, deps) : [one]));
   const segments = found.map((one) => planSegment(found, one, span));
-  const startUtcMs = Math.min(deps.catalog.runStart(first.row.run), ...candidates.map(startOf));
+  const startUtcMs = Math.min(deps.catalog.runStart(first.row.run), ...known.map(startOf), ...candidates.map(startOf));
   return subRuns(segments).map((own) => joinRun(first.row.run, startUtcMs, own));
+}
+
+/** The rows of open segments do not tell where they end: the same is left out as if they were sealed. */
+function mayMeet(candidate: Candidate, { startUtcMs, endUtcMs }: Span): boolean {
+  return startOf(candidate) < endUtcMs + MARGIN_MS && endOf(candidate) > startUtcMs - MARGIN_MS;
 }
 
 /** None where the file is gone. */
@@ -118,17 +124,31 @@ async function look(candidate: Candidate, { cache }: LoadDeps): Promise<Candidat
   return [{ row, path, tracks, view }];
 }
 
-/** A segment cut at its hard size limit begins in the middle of a GOP: decoding begins in an earlier one. */
-async function addEarlier(candidates: Candidate[], deps: LoadDeps): Promise<void> {
+/**
+ * A segment cut at its hard size limit begins in the middle of a GOP: decoding begins in an earlier one. So it does where
+ * the span begins before the segment's first sync sample is shown, with leading pictures or the last ones before the cut.
+ */
+async function addEarlier(candidates: Candidate[], span: Span, deps: LoadDeps): Promise<void> {
   const [first] = candidates;
-  if (first === undefined || first.row.sequence === 0 || beginsWithSync(first)) return;
+  if (first === undefined || first.row.sequence === 0) return;
+  const [looked = first] = await look(first, deps);
   const earlier = deps.catalog.run(first.row.run).filter((row) => row.sequence < first.row.sequence);
+  const inside = beginsWithSync(first);
+  if (inside && !(beginsBehind(looked, span) && earlier.at(-1)?.sequence === first.row.sequence - 1)) return;
   for (let row = earlier.pop(); row !== undefined; row = earlier.pop()) {
     const [before] = await candidate(row, deps);
     if (before === undefined) return;
     candidates.unshift(before);
     if (beginsWithSync(before)) return;
   }
+}
+
+/** Whether the first picture in decode order is shown behind the begin of the span. */
+function beginsBehind({ view }: Candidate, { startUtcMs }: Span): boolean {
+  const at = view?.tracks.findIndex(({ track, tables }) => track.kind === 'video' && tables.count > 0) ?? -1;
+  const tables = view?.tracks[at]?.tables;
+  const clock = view?.clocks[at];
+  return tables !== undefined && clock !== undefined && clock.utcMs(tables.pts(0), tables.dts(0)) > startUtcMs;
 }
 
 function beginsWithSync({ row, view }: Candidate): boolean {
@@ -168,17 +188,17 @@ function endOf({ row, view }: Candidate): number {
   return presentedSpan(view, (count) => [Math.max(0, count - OUTER_SAMPLES), count]).endUtcMs;
 }
 
-/** The first presented picture is among so many, and so is the last. */
+/** The first presented picture is among so many, and so is the last, unless the clock jumps. */
 const OUTER_SAMPLES = 64;
 
-/** What is presented of samples that are chosen by how many a track has. */
-function presentedSpan({ tracks, clocks }: SegmentView, choose: (count: number) => readonly [number, number]): Span {
+/** What is presented of samples [from, to) that are chosen by how many a track has. */
+function presentedSpan(view: SegmentView, choose: (count: number) => readonly [number, number]): Span {
   let [startUtcMs, endUtcMs] = [Infinity, -Infinity];
-  tracks.forEach(({ track, tables }, t) => {
-    const samples = tables.window(...choose(tables.count));
+  view.tracks.forEach(({ track, tables }, t) => {
+    const samples = tables.window(...(view.steady ? choose(tables.count) : ([0, tables.count] as const)));
     for (let i = 0; i < samples.count; i++) {
       const presented = presentedTicks({ track, samples }, i);
-      const clock = clocks[t];
+      const clock = view.clocks[t];
       if (presented === undefined || clock === undefined) continue;
       startUtcMs = Math.min(startUtcMs, clock.utcMs(presented.from, samples.dts[i] ?? 0));
       endUtcMs = Math.max(endUtcMs, clock.utcMs(presented.to, samples.dts[i] ?? 0));
@@ -223,7 +243,7 @@ function intervalOf(border: Border, view: SegmentView, span: Span): Interval {
       return aroundUtc(view, span.endUtcMs);
     case 'first':
       return aroundBegin(view);
-    case 'last':
+    default:
       return aroundEnd(view);
   }
 }

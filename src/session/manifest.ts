@@ -14,7 +14,7 @@ export interface Manifest {
   readonly delivered: readonly Span[];
   /** What no answer to this range holds: with `changes=split`, none of its parts. */
   readonly missing: readonly Span[];
-  readonly policy: Pick<PlanRequest, 'gaps' | 'changes' | 'begin' | 'tracks' | 'keyframes' | 'speed'>;
+  readonly policy: Pick<PlanRequest, 'gaps' | 'changes' | 'begin' | 'tracks' | 'keyframes' | 'speed' | 'format'>;
   /** RFC 6381 codec of each track of the answer. */
   readonly codecs: readonly string[];
   /** UUIDs of the segments that bytes come from. */
@@ -51,13 +51,13 @@ export function manifestOf(input: ManifestInput): Manifest {
   const { tracks, widenedJoints } = timeline;
   const used = usedSegments(input);
   const silent = tracks.flatMap(({ pieces }) => pieces.filter(({ kind }) => kind === 'silence'));
-  const { gaps, changes, begin, tracks: choice, keyframes, speed } = request;
+  const { gaps, changes, begin, tracks: choice, keyframes, speed, format } = request;
   return {
     camera: request.camera,
     asked: { startUtcMs: request.startUtcMs, endUtcMs: request.endUtcMs },
     delivered,
     missing,
-    policy: { gaps, changes, begin, tracks: choice, keyframes, speed },
+    policy: { gaps, changes, begin, tracks: choice, keyframes, speed, format },
     codecs: descriptions.map(({ codec }) => codec),
     segments: [...new Set(used.map(({ row }) => row.id))],
     hiddenPictures: input.parts.reduce((sum, part) => sum + part.hiddenPictures, 0),
@@ -87,6 +87,8 @@ function usedSegments(input: ManifestInput): PlanSegment[] {
 
 function omitted(used: readonly PlanSegment[], input: ManifestInput): string[] {
   const taken = new Set(mediaPieces(input).map(({ source }) => source.index));
-  const left = used.flatMap(({ tracks }) => tracks.flatMap((track, i) => (track === undefined || taken.has(i) ? [] : [track.codec])));
+  const left = used.flatMap(({ tracks }) =>
+    tracks.flatMap((track, i) => (track === undefined || taken.has(i) ? [] : [track.codec])),
+  );
   return [...new Set(left)];
 }

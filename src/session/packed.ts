@@ -94,6 +94,11 @@ export class PackedSegment {
     return { kind: 'computed', length: this.length, read: (from, to) => this.#read(from, to) };
   }
 
+  /** What is in front of each sync sample of a track. */
+  prefixBytes(track: number): number {
+    return this.#picks.find((pick) => pick.track === track)?.prefix?.byteLength ?? 0;
+  }
+
   /** The tables of the segment. */
   async contents(): Promise<SegmentContents> {
     return (await this.#expansion()).contents;
@@ -284,7 +289,10 @@ function endOfCopy({ count, offset, size, position }: Expansion, i: number, to: 
 
 /** One slice out of many in memory. */
 function together(slices: readonly StoredSlice[]): StoredSlice {
-  return { kind: 'bytes', data: Buffer.concat(slices.map((slice) => (slice.kind === 'bytes' ? slice.data : NO_BYTES))) };
+  return {
+    kind: 'bytes',
+    data: Buffer.concat(slices.map((slice) => (slice.kind === 'bytes' ? slice.data : NO_BYTES))),
+  };
 }
 
 const NO_BYTES = new Uint8Array(0);

@@ -5,6 +5,7 @@
  * every sample in it is part of the answer. Where that cannot be (a track is left out, parameter sets come in between),
  * a segment is packed: nothing but its selected samples, worked out when they are reached.
  */
+import { FootageError } from '../errors.ts';
 import type { PlanSegment, RunTrack } from './run.ts';
 import { type PackedPick, PackedSegment, type PackedDeps, type Prefixes } from './packed.ts';
 import type { TrackChoice } from './request.ts';
@@ -45,11 +46,12 @@ export interface PayloadOptions {
 
 export function buildPayload(parts: readonly Part[], tracks: readonly AnswerTrack[], options: PayloadOptions): Payload {
   const writer = new PayloadWriter();
+  const grouped = tracks.map(bySegment);
   parts.forEach((part, p) => {
     for (const track of tracks) writeSilence(writer, track, p);
     const packed = isPacked(part, options);
     part.run.segments.forEach((segment, s) => {
-      const pieces = tracks.map((track) => piecesIn(track, p, s));
+      const pieces = grouped.map((own) => own.get(`${p}/${s}`) ?? []);
       if (pieces.every((own) => own.length === 0)) return;
       if (packed) writePacked(writer, segment, pieces, options);
       else writeStretches(writer, part, segment, pieces.flat().filter(isStored));
@@ -62,10 +64,17 @@ export function buildPayload(parts: readonly Part[], tracks: readonly AnswerTrac
 /** A piece that bytes of a segment stand behind. */
 type MediaPiece = StoredPiece | KeyPiece;
 
-function piecesIn({ pieces }: AnswerTrack, part: number, segment: number): MediaPiece[] {
-  return pieces.filter(
-    (piece): piece is MediaPiece => piece.kind !== 'silence' && piece.part === part && piece.segment === segment,
-  );
+/** The pieces of a track by part and segment. */
+function bySegment({ pieces }: AnswerTrack): Map<string, MediaPiece[]> {
+  const grouped = new Map<string, MediaPiece[]>();
+  for (const piece of pieces) {
+    if (piece.kind === 'silence') continue;
+    const key = `${piece.part}/${piece.segment}`;
+    const own = grouped.get(key);
+    if (own === undefined) grouped.set(key, [piece]);
+    else own.push(piece);
+  }
+  return grouped;
 }
 
 const isStored = (piece: MediaPiece): piece is StoredPiece => piece.kind !== 'keys';
@@ -210,7 +219,14 @@ function writeBlock(writer: PayloadWriter, segment: PlanSegment, z: number, piec
 
 /** The stretch of the file that holds all samples of a block. */
 export function blockBytes({ view, row, zones }: PlanSegment, z: number): { from: number; to: number } {
-  if (view === undefined) return { from: row.payload?.offset ?? 0, to: row.payload?.end ?? 0 };
+  if (view === undefined) {
+    const { offset = 0, end = 0 } = row.payload ?? {};
+    if (end > offset) return { from: offset, to: end };
+    throw new FootageError(
+      'E_DAMAGED',
+      `The trailer of segment ${row.id} does not say where its samples lie: run "footage verify".`,
+    );
+  }
   const zone = zones[z];
   let [from, to] = [Infinity, -Infinity];
   view.tracks.forEach(({ tables }, t) => {

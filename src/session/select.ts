@@ -67,12 +67,9 @@ export function selectRun(run: Run, wish: Wish): Part[] {
   if (leading === undefined) return [];
   const audios = tracks.filter(({ kind }) => kind === 'audio');
   const stretches = stretchesOf(leading);
-  if (leading.kind === 'audio') {
-    return stretches.flatMap((stretch) => audioPart(run, audios, wish, windowOf(leading, stretch)) ?? []);
-  }
   return stretches.flatMap((stretch, i) => {
     const window = audioWindow(leading, stretches, i);
-    const pictures = selectPictures(leading, stretch, wish);
+    const pictures = leading.kind === 'video' ? selectPictures(leading, stretch, wish) : undefined;
     if (pictures !== undefined) return [videoPart(run, leading, audios, pictures, wish, window)];
     // A range may meet only the audio before the first or behind the last picture.
     return audioPart(run, audios, wish, window) ?? [];
@@ -83,10 +80,6 @@ export function selectRun(run: Run, wish: Wish): Part[] {
 interface Window {
   readonly fromS: number;
   readonly toS: number;
-}
-
-function windowOf({ timescale }: RunTrack, { firstPts, endPts }: Stretch): Window {
-  return { fromS: firstPts / timescale, toS: endPts / timescale };
 }
 
 function audioWindow({ timescale }: RunTrack, stretches: readonly Stretch[], i: number): Window {

@@ -66,7 +66,7 @@ export function buildTimeline(parts: readonly Part[], options: TimelineOptions):
   const timescale = videos.length > 0 ? videoTimescale : (audioScales[0] ?? 1);
   const joints = new Joints(timescale, videoTimescale);
   parts.forEach((part, i) => {
-    if (options.gaps === 'freeze' && i > 0) joints.hold(options.spans[i - 1], options.spans[i]);
+    if (options.gaps === 'freeze' && i > 0) joints.holdUntil(options.spans[i], options.spans[0]);
     joints.add(part, i + 1 === parts.length);
   });
   const tracks = videos.length > 0 ? [joints.videoTrack()] : [];
@@ -111,10 +111,10 @@ class Joints {
     this.#videoTimescale = videoTimescale;
   }
 
-  /** Holds the last picture over the gap between two parts. */
-  hold(before: Span | undefined, behind: Span | undefined): void {
-    const gapMs = (behind?.startUtcMs ?? 0) - (before?.endUtcMs ?? 0);
-    if (gapMs > 0) this.#time += Math.round((gapMs * this.#timescale) / 1000);
+  /** Holds the last picture until the wall time of the next part, as the answer's begin tells it. */
+  holdUntil(next: Span | undefined, first: Span | undefined): void {
+    const sinceMs = (next?.startUtcMs ?? 0) - (first?.startUtcMs ?? 0);
+    this.#time = Math.max(this.#time, Math.round((sinceMs * this.#timescale) / 1000));
   }
 
   add(part: Part, last: boolean): void {

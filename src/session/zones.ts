@@ -47,7 +47,9 @@ const filled = ({ tracks }: SegmentView) => tracks.filter(({ tables }) => tables
 /** The zones of a segment, in file order; together they hold every sample. */
 export function zonesOf(view: SegmentView, intervals: readonly Interval[]): Zone[] {
   const counts = view.tracks.map(({ tables }) => tables.count);
-  if (!view.steady) return [{ kind: 'window', from: counts.map(() => 0), to: counts }];
+  // Without an interval a segment whose clock jumps is in the answer as a whole: its row would have been enough.
+  const opened = view.discontinuous || (!view.steady && intervals.length > 0);
+  if (opened) return [{ kind: 'window', from: counts.map(() => 0), to: counts }];
   const zones: Zone[] = [];
   let from = counts.map(() => 0);
   const add = (kind: Zone['kind'], to: readonly number[]) => {

@@ -6,7 +6,7 @@
  * sealed); that without the pseudo-header. Two more were left while the recorder still waited for frames.
  */
 import { createHash } from 'node:crypto';
-import { cp, link, open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, link, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Archive, openArchive, type SessionRequest } from '../../src/archive.ts';
@@ -17,12 +17,12 @@ import { native } from '../../src/native.ts';
 import type { Recording } from '../../src/recorder/recording.ts';
 import { SegmentCache, type SegmentRef } from '../../src/segment/cache.ts';
 import type { SegmentContents } from '../../src/segment/contents.ts';
-import { DATA_START, indexPathOf, OPEN_PREFIX } from '../../src/segment/layout.ts';
+import { DATA_START, indexPathOf } from '../../src/segment/layout.ts';
 import { readTrailer } from '../../src/segment/reader.ts';
 import { viewOfContents } from '../../src/segment/view.ts';
 import { at, heldFrames, START_MS } from '../support/acceptance.ts';
 import { mediaFile, type MediaKind } from '../support/media.ts';
-import { framesOf } from '../support/segment.ts';
+import { framesOf, unseal } from '../support/segment.ts';
 import { sharedTemporaryFolder } from '../support/tmp.ts';
 
 interface Recipe {
@@ -82,12 +82,7 @@ async function trailerOf(path: string): Promise<Trailer> {
 /** A copy in which the last `count` segments are as a kill leaves them that comes before their `moov`. */
 async function unsealed(archive: string, to: string, count = 1): Promise<string> {
   await copyOf(archive, to);
-  for (const path of (await filesOf(to, '.mp4')).slice(-count)) {
-    await truncate(path, (await trailerOf(path)).moov.offset);
-    const file = await open(path, 'r+');
-    await file.write(OPEN_PREFIX, 0, OPEN_PREFIX.byteLength, 0);
-    await file.close();
-  }
+  for (const path of (await filesOf(to, '.mp4')).slice(-count)) await unseal(path);
   return to;
 }
 
@@ -176,6 +171,8 @@ async function answersOf(folder: string, requests: readonly Omit<SessionRequest,
 /** Ranges that end before the recorder waited. */
 function insideRanges({ lastS }: Recipe): { readonly start: Date; readonly end: Date }[] {
   const spans = [
+    // From the first GOP of a segment: nothing of the one before is near.
+    [lastS + 1.3, lastS + 5],
     [lastS + 2, lastS + 6],
     [lastS + 3.3, lastS + 7.1],
     [lastS - 4.7, lastS + 5],

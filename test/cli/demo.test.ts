@@ -74,10 +74,16 @@ async function usePage(page: Page, url: string): Promise<void> {
   const saving = page.waitForEvent('download');
   await page.locator('#download').click();
   const download = await saving;
-  expect(download.suggestedFilename()).toMatch(/^yard_\d{4}-\d\d-\d\dT[\d-]+Z_\d+s\.mp4$/);
+  expect(download.suggestedFilename()).toMatch(/^yard_\d{4}-\d\d-\d\dT[\d.-]+Z_[\d.]+s\.mp4$/);
   const saved = await readFile(await download.path());
   expect(saved.subarray(4, 8).toString()).toBe('ftyp');
   expect(saved.length).toBeGreaterThan(10_000);
+
+  await page.selectOption('#gaps', 'freeze');
+  await page.selectOption('#tracks', 'video');
+  const link = (await page.locator('#download').getAttribute('href')) ?? '';
+  const { headers, status } = await request(new URL(link, url).href, { method: 'HEAD' });
+  expect([status, headers['content-disposition']]).toEqual([200, expect.stringMatching(/_video\.mp4"$/)]);
   expect(problems).toEqual([]);
 }
 

@@ -311,11 +311,10 @@ function relationsOf({ headers }: Reply): Map<string, string> {
 }
 
 describe('an answer in parts', () => {
-  const other = { start: '2026-01-31T13:00:00Z' };
   beforeAll(async () => {
     const archive = await openArchive(folder);
     await archive.import('mixed', CLIP, { start: START });
-    await archive.import('mixed', await mediaFile('h265-opus'), other);
+    await archive.import('mixed', await mediaFile('h265-opus'), { start: '2026-01-31T13:00:00Z' });
     await archive.close();
   });
 
@@ -370,7 +369,12 @@ async function noting() {
     asked.push(request);
     return archive.session(door);
   };
-  const face = { cameras: () => archive.cameras(), timeline: (camera: string) => archive.timeline(camera), session };
+  const face: ArchiveFace = {
+    cameras: () => archive.cameras(),
+    timeline: (camera) => archive.timeline(camera),
+    hls: (request) => archive.hls(request),
+    session,
+  };
   return { asked, ...(await serveHandler(face)) };
 }
 

@@ -144,6 +144,7 @@ describe.each(WAYS)('with the %s sender', (_kind, native) => {
     const server = await serveHandler({
       cameras: () => archive.cameras(),
       timeline: (camera) => archive.timeline(camera),
+      hls: (asked) => archive.hls(asked),
       session,
     });
     const { manifest } = await archive.session({ camera: 'big', start: START, duration: 300 });
@@ -349,6 +350,7 @@ describe('what is served besides', () => {
 const failing = (session: ArchiveFace['session']): ArchiveFace => ({
   cameras: () => Promise.reject(new Error('secret')),
   timeline: () => Promise.reject(new Error('secret')),
+  hls: () => Promise.reject(new Error('secret')),
   session,
 });
 

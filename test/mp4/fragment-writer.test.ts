@@ -281,6 +281,53 @@ describe('bytes', () => {
     expect(writeFragment({ ...spec, tracks: empty })).toHaveLength(fragmentLength([video]));
   });
 
+  test('a track that is always there takes its part without samples, so that lengths of fragments add up', () => {
+    const { spec } = fragmentOf(0);
+    const split = spec.tracks.map(({ kind, from, to }) => (kind === 'audio' ? from : to));
+    const headers = [0, 1].map((half) => {
+      const tracks = spec.tracks.map((track, i) => {
+        const [from, to] = half === 0 ? [track.from, split[i] ?? 0] : [split[i] ?? 0, track.to];
+        return { ...track, from, to, always: true, everySample: true };
+      });
+      return writeFragment({ ...spec, tracks }).length;
+    });
+    const counts = spec.tracks.map(({ kind, from, to }) => ({
+      kind,
+      samples: to - from,
+      runs: to - from,
+      always: true,
+    }));
+    const none = counts.map((track) => ({ ...track, samples: 0, runs: 0 }));
+    expect((headers[0] ?? 0) + (headers[1] ?? 0)).toBe(fragmentLength(counts) + fragmentLength(none));
+    expect(fragmentLength(none)).toBeGreaterThan(fragmentLength(none.map((track) => ({ ...track, always: false }))));
+  });
+
+  test('default frames lie between the samples that they are put between', async () => {
+    const [video = fail(), audio = fail()] = movie.tracks;
+    const { spec, media } = fragmentOf(0);
+    const [pictures = fail(), sound = fail()] = spec.tracks;
+    const silence = { before: sound.from + 3, count: 5, position: MEDIA_POSITION + media.length };
+    const tracks = [pictures, { ...sound, defaultRuns: [silence] }];
+    const header = writeFragment({ ...spec, mediaBytes: media.length + 10, tracks });
+    const runs = Math.ceil((sound.to - sound.from) / GROUP_FRAMES);
+    const counts = { kind: 'audio', samples: sound.to - sound.from, runs: runs + 2 } as const;
+    const pictureCounts = { kind: 'video', samples: pictures.to, runs: pictures.to } as const;
+    expect(header).toHaveLength(fragmentLength([pictureCounts, counts]));
+    const init = writeInitSegment({
+      ...{ timescale: 1000, creationUtcMs: 0 },
+      tracks: [
+        { track: video.track, edits: [] },
+        { track: audio.track, edits: [], defaultFrame: { ticks: 1024, bytes: 2 } },
+      ],
+    });
+    const file = await written(init, header, media, Uint8Array.of(1, 2, 1, 2, 1, 2, 1, 2, 1, 2));
+    const found = (await packets(file)).filter(({ stream }) => stream === 1);
+    const sizes = [...audio.samples.size.subarray(0, sound.to)];
+    expect(found.map(({ size }) => size)).toEqual([...sizes.slice(0, 3), 2, 2, 2, 2, 2, ...sizes.slice(3)]);
+    expect(found.map(({ dts }) => dts)).toEqual(found.map((_, i) => i * 1024));
+    expect(found[3]?.position).toBe(init.length + header.length + media.length);
+  });
+
   test('samples without other bytes in between are one run', () => {
     const { spec } = fragmentOf(0);
     const [video = fail()] = spec.tracks;

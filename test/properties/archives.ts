@@ -40,8 +40,8 @@ export interface AudioSpec {
 
 export interface RecordingSpec {
   readonly video: VideoSpec | undefined;
-  readonly audio: AudioSpec | undefined;
-  /** A third track, which no answer may hold. */
+  readonly audios: readonly AudioSpec[];
+  /** A second video, which no answer may hold. */
   readonly extra: boolean;
   readonly audioFirst: boolean;
   /** Begin of the recording against the end of the one before. */
@@ -92,7 +92,7 @@ export interface Recorded {
   /** What is there once all has been recorded. */
   readonly run: Run;
   readonly videoTrack: number;
-  readonly audioTrack: number;
+  readonly audioTracks: readonly number[];
 }
 
 const VIDEO_FORMATS = [
@@ -151,20 +151,24 @@ const audio: fc.Arbitrary<AudioSpec> = fc.record({
 
 const recording: fc.Arbitrary<RecordingSpec> = fc.record({
   video: fc.option(video, { nil: undefined, freq: 7 }),
-  audio: fc.option(audio, { nil: undefined, freq: 4 }),
+  audios: fc.oneof(
+    { weight: 4, arbitrary: fc.tuple(audio) },
+    { weight: 1, arbitrary: fc.constant([]) },
+    { weight: 2, arbitrary: fc.tuple(audio, audio) },
+  ),
   extra: fc.constantFrom(false, false, false, true),
   audioFirst: fc.boolean(),
   gapMs: fc.oneof(fc.integer({ min: -4000, max: 4000 }), fc.constantFrom(0, 15, -15, 40, 12_000)),
   baseMs: fc.constantFrom(0, 0, 0, 5000, 86_400_000, -700),
   stamped: fc.boolean(),
-  segmentMs: fc.integer({ min: 200, max: 3000 }),
+  segmentMs: fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 200, max: 3000 }) }, { weight: 1, arbitrary: fc.constant(20_000) }),
   seed: fc.nat(),
 });
 
 export const archiveSpecs: fc.Arbitrary<ArchiveSpec> = fc.record({
   sampleRate: fc.constantFrom(44_100, 48_000),
   recordings: fc.array(
-    recording.filter((one) => one.video !== undefined || one.audio !== undefined),
+    recording.filter((one) => one.video !== undefined || one.audios.length > 0),
     { minLength: 1, maxLength: 4, size: 'max' },
   ),
   openAt: shares,
@@ -262,39 +266,26 @@ function audioTrackOf(timescale: number, sampleRate: number): SourceTrack {
   return { kind: 'audio', codec: 'mp4a.40.2', timescale, config, sampleRate, channels: 1 };
 }
 
+/** No more of a parameter set than tells two of them apart. */
+const setOf = (width: number) => [0x67, 0x64, width >>> 8, width & 255];
+
 function videoTrackOf({ format, width }: VideoSpec): SourceTrack {
-  const config = Uint8Array.of(1, 0x64, 0, 0x28, 0xff, 0xe0, 0);
+  const config = Uint8Array.of(1, 0x64, 0, 0x28, 0xff, 0xe1, 0, 4, ...setOf(width), 1, 0, 1, 0x68);
   return { kind: 'video', codec: 'avc1.640028', timescale: format.timescale, config, width, height: 360 };
 }
 
 /** What the source of a recording gives whose first frames are of wall time `startUtcMs`. */
 export function record(spec: RecordingSpec, sampleRate: number, startUtcMs: number): Recorded {
-  const next = random(spec.seed);
-  const pictures = spec.video === undefined ? [] : picturesOf(spec.video, spec.baseMs, next);
-  const videoTrack = spec.video && videoTrackOf(spec.video);
-  const place = placeOf(spec, sampleRate, videoTrack, pictures);
-  const sound = spec.audio === undefined ? [] : soundOf(spec.audio, place, next);
-  const audioTrack = spec.audio && audioTrackOf(place.timescale, sampleRate);
-  const main = [videoTrack, audioTrack].filter((track) => track !== undefined);
-  const tracks = spec.audioFirst ? main.toReversed() : main;
-  const [v, a] = [videoTrack && tracks.indexOf(videoTrack), audioTrack && tracks.indexOf(audioTrack)];
-  const lines: Feed[] = [];
-  if (v !== undefined && videoTrack) lines.push({ index: v, track: videoTrack, samples: pictures, lateMs: 0 });
-  if (a !== undefined && audioTrack) {
-    lines.push({ index: a, track: audioTrack, samples: sound, lateMs: spec.audio?.lateMs ?? 0 });
-  }
-  if (spec.extra && v !== undefined && audioTrack) {
-    const others = sound.map((sample) => ({ ...sample, payload: payloadOf(15, next) }));
-    lines.push({ index: tracks.length, track: audioTrack, samples: others, lateMs: 0 });
-  }
-  const leading = lines[0];
+  const lines = linesOf(spec, sampleRate);
+  const leading = lines.video ?? lines.audios[0];
   if (leading === undefined) throw new Error('a recording has a track');
   const originMs = Math.round((leadingBegin(leading) * 1000) / leading.track.timescale);
   const clockUtcMs = startUtcMs - originMs;
   const anchor: Anchor = { dts: 0, utcMs: clockUtcMs };
+  const all = inOrder(spec, lines);
   return {
-    tracks: lines.toSorted((x, y) => x.index - y.index).map(({ track }) => track),
-    frames: fed(lines, spec, clockUtcMs),
+    tracks: all.map(({ track }) => track),
+    frames: fed(all, leading, spec, clockUtcMs),
     options: {
       segmentDurationMs: spec.segmentMs,
       segmentBytes: SEGMENT_BYTES,
@@ -303,39 +294,71 @@ export function record(spec: RecordingSpec, sampleRate: number, startUtcMs: numb
     run: {
       anchors: [spec.stamped ? stampedAnchor(leading, clockUtcMs) : anchor],
       anchorTimescale: leading.track.timescale,
-      video: videoTrack && lineOf(videoTrack, pictures),
-      audio: audioTrack && lineOf(audioTrack, sound),
+      video: lines.video && lineOf(lines.video),
+      audios: lines.audios.map(lineOf),
     },
-    videoTrack: v ?? -1,
-    audioTrack: a ?? -1,
+    videoTrack: lines.video === undefined ? -1 : all.indexOf(lines.video),
+    audioTracks: lines.audios.map((line) => all.indexOf(line)),
   };
 }
 
-const lineOf = (track: SourceTrack, samples: readonly Sample[]): Line => ({
-  kind: track.kind,
-  timescale: track.timescale,
-  configuration: `${track.width ?? 0} ${track.sampleRate ?? 0}`,
-  samples,
-});
-
-function placeOf(
-  { audio: sound, baseMs }: RecordingSpec,
-  sampleRate: number,
-  videoTrack: SourceTrack | undefined,
-  pictures: readonly Sample[],
-): AudioPlace {
-  const timescale = sound?.ownTimescale === true ? sampleRate : 90_000;
-  const last = pictures.at(-1);
-  const endMs = last && videoTrack ? ((last.dts + last.duration) * 1000) / videoTrack.timescale : baseMs + 6000;
-  const fromMs = baseMs + (videoTrack === undefined ? 0 : (sound?.beginMs ?? 0));
-  return { timescale, sampleRate, fromMs, toMs: endMs + (sound?.tailMs ?? 0) };
-}
-
 interface Feed {
-  readonly index: number;
   readonly track: SourceTrack;
   readonly samples: readonly Sample[];
   readonly lateMs: number;
+  /** Whether the source tells the length of every frame. */
+  readonly told: boolean;
+}
+
+interface Feeds {
+  readonly video: Feed | undefined;
+  readonly audios: readonly Feed[];
+  readonly extra: Feed | undefined;
+}
+
+function linesOf(spec: RecordingSpec, sampleRate: number): Feeds {
+  const next = random(spec.seed);
+  const { video: pictures } = spec;
+  const video = pictures && {
+    ...{ track: videoTrackOf(pictures), samples: picturesOf(pictures, spec.baseMs, next), lateMs: 0, told: false },
+  };
+  const audios = spec.audios.map((sound, rank): Feed => {
+    const leads = video === undefined && rank === 0;
+    const place = placeOf(spec.baseMs + (leads ? 0 : sound.beginMs), sound, sampleRate, video);
+    const track = audioTrackOf(place.timescale, sampleRate);
+    return { track, samples: soundOf(sound, place, next), lateMs: sound.lateMs, told: sound.told };
+  });
+  const extra = spec.extra ? video && { ...video, samples: thinned(video.samples, next) } : undefined;
+  return { video, audios, extra };
+}
+
+/** Every fourth picture, as a video of its own. */
+function thinned(samples: readonly Sample[], next: () => number): Sample[] {
+  const kept = samples.filter((_, i) => i % 4 === 0);
+  return kept.map(({ dts, duration }, i) => {
+    const end = kept[i + 1]?.dts ?? dts + duration;
+    return { payload: payloadOf(15, next), dts, duration: end - dts, compositionOffset: 0, sync: true };
+  });
+}
+
+function inOrder({ audioFirst }: RecordingSpec, { video, audios, extra }: Feeds): Feed[] {
+  const all = audioFirst ? [...audios, video, extra] : [video, ...audios, extra];
+  return all.filter((line) => line !== undefined);
+}
+
+const lineOf = ({ track, samples }: Feed): Line => ({
+  kind: track.kind,
+  timescale: track.timescale,
+  configuration: `${track.width ?? 0} ${track.sampleRate ?? 0}`,
+  parameterSets: Buffer.from([0, 0, 0, 4, ...setOf(track.width ?? 0), 0, 0, 0, 1, 0x68]),
+  samples,
+});
+
+function placeOf(fromMs: number, sound: AudioSpec, sampleRate: number, video: Feed | undefined): AudioPlace {
+  const timescale = sound.ownTimescale ? sampleRate : 90_000;
+  const last = video?.samples.at(-1);
+  const endMs = last && video ? ((last.dts + last.duration) * 1000) / video.track.timescale : fromMs + 6000;
+  return { timescale, sampleRate, fromMs, toMs: endMs + sound.tailMs };
 }
 
 function leadingBegin({ samples }: Feed): number {
@@ -354,19 +377,25 @@ function stampedAnchor(leading: Feed, clockUtcMs: number): Anchor {
 }
 
 /** Frames of all tracks in the order in which they come in. */
-function fed(lines: readonly Feed[], spec: RecordingSpec, clockUtcMs: number): SourceFrame[] {
-  const arrivals = lines.flatMap((line, leading) =>
+function fed(lines: readonly Feed[], leading: Feed, spec: RecordingSpec, clockUtcMs: number): SourceFrame[] {
+  const arrivals = lines.flatMap((line, index) =>
     line.samples.map((sample, i) => ({
       atMs: (sample.dts * 1000) / line.track.timescale + line.lateMs,
-      frame: frameOf(line, sample, i + 1 === line.samples.length, spec),
-      stamp: leading === 0 && spec.stamped ? { utcMs: stampOf(line, sample, clockUtcMs) } : {},
+      frame: frameOf(line, index, sample, i + 1 === line.samples.length, spec),
+      stamp: line === leading && spec.stamped ? { utcMs: stampOf(line, sample, clockUtcMs) } : {},
     })),
   );
   return arrivals.toSorted((a, b) => a.atMs - b.atMs).map(({ frame, stamp }) => ({ ...frame, ...stamp }));
 }
 
-function frameOf({ index, track }: Feed, sample: Sample, last: boolean, spec: RecordingSpec): SourceFrame {
+function frameOf(
+  { track, told }: Feed,
+  index: number,
+  sample: Sample,
+  last: boolean,
+  { video: pictures }: RecordingSpec,
+): SourceFrame {
   const { payload: data, dts, compositionOffset, sync, duration } = sample;
-  const told = track.kind === 'audio' ? spec.audio?.told === true : last && (spec.video?.last ?? 0) > 0;
-  return { track: index, data, dts, compositionOffset, sync, ...(told ? { durationTicks: duration } : {}) };
+  const isTold = track.kind === 'audio' ? told : last && (pictures?.last ?? 0) > 0;
+  return { track: index, data, dts, compositionOffset, sync, ...(isTold ? { durationTicks: duration } : {}) };
 }

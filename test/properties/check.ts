@@ -11,7 +11,7 @@ import type { Native } from '../../src/native-types.ts';
 import { twin } from '../../src/twin/index.ts';
 import { type Answer, CAMERA, checkRanges, checkSame, type World } from './answer.ts';
 import { type ArchiveSpec, record, type Recorded } from './archives.ts';
-import { type Line, type Run, startOf } from './footage.ts';
+import { type Line, linesOf, type Run, startOf } from './footage.ts';
 import { expectedAnswer } from './model.ts';
 import { readMovie } from './mp4.ts';
 import { bordersOf, type RangeSpec } from './ranges.ts';
@@ -114,8 +114,9 @@ async function openSegments({ root }: Archive): Promise<number> {
 }
 
 /** How long the last picture lasts is not known yet, so it is no part of what is there. */
-function plannable({ run, audioTrack }: Recorded, pictures: number, appended: readonly number[]): Run {
-  return { ...run, video: firstOf(run.video, pictures - 1), audio: firstOf(run.audio, appended[audioTrack] ?? 0) };
+function plannable({ run, audioTracks }: Recorded, pictures: number, appended: readonly number[]): Run {
+  const audios = run.audios.map((line, rank) => firstOf(line, appended[audioTracks[rank] ?? -1] ?? 0));
+  return { ...run, video: firstOf(run.video, pictures - 1), audios };
 }
 
 const firstOf = (line: Line | undefined, count: number) => line && { ...line, samples: line.samples.slice(0, count) };
@@ -138,8 +139,8 @@ async function checkLosses(
   const lost = await lose(join(folder, CAMERA), shares);
   const left = (line: Line | undefined) =>
     line && { ...line, samples: line.samples.filter(({ payload }) => !lost.has(payload.toString('latin1'))) };
-  const rest = runs.map((run) => ({ ...run, video: left(run.video), audio: left(run.audio) }));
-  if (rest.every(({ video, audio }) => !video?.samples.length && !audio?.samples.length)) return;
+  const rest = runs.map((run) => ({ ...run, video: left(run.video), audios: run.audios.map(left) }));
+  if (rest.flatMap(linesOf).every(({ samples }) => samples.length === 0)) return;
   await withArchive(folder, {}, (archive) => checkRanges({ archive, runs: rest, frames }, ranges));
 }
 

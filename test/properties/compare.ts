@@ -1,6 +1,6 @@
 /** Holds an answer, read back, against what the model says of it. */
 import { expect } from 'vitest';
-import type { ExpectedAnswer, ExpectedTrack } from './model.ts';
+import type { ExpectedAnswer, ExpectedSample, ExpectedTrack } from './model.ts';
 import { readMovie, type ReadMovie, type ReadTrack } from './mp4.ts';
 
 /** A frame of silent mono AAC-LC: one empty channel, and the end (ISO/IEC 14496-3 4.4.2.1). */
@@ -26,10 +26,11 @@ function expectTrack(movie: ReadMovie, track: ReadTrack, expected: ExpectedTrack
   const rows = track.samples.map(({ data, delta, dts, compositionOffset, sync }): Row => {
     return [nameOf(data), delta, dts + compositionOffset, sync];
   });
-  const wanted = expected.samples.map(({ payload, at, compositionOffset, sync }, i): Row => {
+  const wanted = expected.samples.map((sample, i): Row => {
+    const { at, compositionOffset, sync } = sample;
     const next = expected.samples[i + 1];
     const delta = next === undefined ? expected.lastDelta : next.at - at;
-    return [nameOf(payload ?? SILENCE), delta, at + compositionOffset, sync];
+    return [nameOf(bytesOf(sample)), delta, at + compositionOffset, sync];
   });
   // Media time of the answer's first instant, as the samples tell it: the same for all of them.
   const origin = (rows[0]?.[2] ?? 0) - (wanted[0]?.[2] ?? 0);
@@ -39,10 +40,16 @@ function expectTrack(movie: ReadMovie, track: ReadTrack, expected: ExpectedTrack
 }
 
 /** The bytes that tell payloads apart. */
-const nameOf = (payload: Buffer) => payload.subarray(0, 4).toString('hex');
+const nameOf = (payload: Buffer) => payload.toString('hex').slice(0, 40);
+
+const bytesOf = ({ prefix, payload }: ExpectedSample) =>
+  prefix === undefined ? (payload ?? SILENCE) : Buffer.concat([prefix, payload ?? SILENCE]);
 
 function expectPayloads({ samples }: ReadTrack, expected: ExpectedTrack): void {
-  const wrong = samples.findIndex(({ data }, i) => !data.equals(expected.samples[i]?.payload ?? SILENCE));
+  const wrong = samples.findIndex(({ data }, i) => {
+    const wanted = expected.samples[i];
+    return wanted === undefined || !data.equals(bytesOf(wanted));
+  });
   expect(wrong, 'the first sample with other bytes').toBe(-1);
 }
 

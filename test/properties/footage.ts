@@ -20,6 +20,8 @@ export interface Line {
   readonly timescale: number;
   /** Two lines can be in one answer if these are equal. */
   readonly configuration: string;
+  /** What each sync sample brings along in an answer that joins several pictures' configurations. */
+  readonly parameterSets: Buffer;
   /** In decode order. */
   readonly samples: readonly Sample[];
 }
@@ -35,9 +37,14 @@ export interface Run {
   readonly anchors: readonly Anchor[];
   /** Timescale of the track that the anchors belong to. */
   readonly anchorTimescale: number;
+  /** The first of the video tracks: no other is in an answer. */
   readonly video: Line | undefined;
-  readonly audio: Line | undefined;
+  /** By rank among the audio tracks. */
+  readonly audios: readonly (Line | undefined)[];
 }
+
+/** All lines of a run that answers are made of. */
+export const linesOf = ({ video, audios }: Run): Line[] => [video, ...audios].filter((line) => line !== undefined);
 
 export const pts = (sample: Sample): number => sample.dts + sample.compositionOffset;
 export const endDts = (sample: Sample): number => sample.dts + sample.duration;
@@ -72,9 +79,9 @@ export function tickOf(run: Run, line: Line, utcMs: number, sample: Sample): num
 
 /** Wall time of the first presented instant of a run, Unix ms. */
 export function startOf(run: Run): number {
-  const starts = [run.video, run.audio].flatMap((line) => {
-    const shown = line?.samples.filter((sample) => !isHidden(sample)) ?? [];
-    return line === undefined ? [] : shown.map((sample) => utcOf(run, line, firstTick(line, sample), sample));
+  const starts = linesOf(run).flatMap((line) => {
+    const shown = line.samples.filter((sample) => !isHidden(sample));
+    return shown.map((sample) => utcOf(run, line, firstTick(line, sample), sample));
   });
   return Math.min(...starts);
 }

@@ -6,12 +6,14 @@
  * not lie behind the last one, the part moves. Sound is laid frame by frame, end to end; where a frame does not follow
  * its forerunner, whole frames are dropped or silence is put in, so that it is off by half a frame at most.
  */
-import { endDts, FLICKS, flicks, isHidden, type Line, type Run, type Sample, ticks } from './footage.ts';
+import { endDts, FLICKS, flicks, isHidden, type Line, pts, type Run, type Sample, ticks } from './footage.ts';
 import { type Part, type Request, selectParts } from './select.ts';
 
 export interface ExpectedSample {
   /** Undefined: a frame of silence. */
   readonly payload: Buffer | undefined;
+  /** Parameter sets in front of it. */
+  readonly prefix?: Buffer;
   /** Decode time; ticks of the track, 0 where the answer's presentation begins. */
   readonly at: number;
   readonly compositionOffset: number;
@@ -45,26 +47,68 @@ export function expectedAnswer(runs: readonly Run[], request: Request): Expected
   const parts = selectParts(runs, request);
   if (parts.length === 0) return { error: 'E_RANGE_EMPTY' };
   const videos = parts.flatMap(({ run, video }) => (run.video !== undefined && video.length > 0 ? [run.video] : []));
-  const audios = parts.flatMap(({ run, audio }) => (run.audio !== undefined && audio.length > 0 ? [run.audio] : []));
+  const audios = soundsOf(parts);
   if (parts.some(({ inHole }) => inHole)) return 'undecided';
-  if ([videos, audios].some(differ)) return { error: 'E_CHANGES' };
-  const [videoTimescale, audioTimescale] = [commonTimescale(videos), commonTimescale(audios)];
-  const timescale = videos.length > 0 ? videoTimescale : audioTimescale;
+  if (audios.some(({ lines }) => differ(lines))) return { error: 'E_CHANGES' };
+  if (request.keyframes === true) return keyframesOf(parts, videos, request.speed ?? 1);
+  const timescale = commonTimescale(videos.length > 0 ? videos : (audios[0]?.lines ?? []));
   const laid = layParts(parts, timescale, request);
-  const speed = request.speed ?? 1;
-  const tracks: ExpectedTrack[] = [];
-  if (videos.length > 0) tracks.push({ ...layPictures(laid, timescale), timescale: timescale * speed });
-  const sound = new SoundLayer(audioTimescale);
-  if (audios.length > 0) tracks.push(sound.lay(laid));
-  if (sound.undecided) return 'undecided';
+  const layers = audios.map(({ rank, lines }) => new SoundLayer(rank, commonTimescale(lines)));
+  const sounds = layers.map((layer) => layer.lay(laid));
+  if (layers.some(({ undecided }) => undecided)) return 'undecided';
   return {
-    timescale: timescale * speed,
-    tracks,
+    timescale,
+    tracks: [...(videos.length > 0 ? [layPictures(laid, timescale, differ(videos))] : []), ...sounds],
     hiddenPictures: parts.reduce((sum, { hidden }) => sum + hidden, 0),
-    silentAudioFrames: sound.silent,
-    droppedAudioFrames: sound.dropped,
+    silentAudioFrames: layers.reduce((sum, { silent }) => sum + silent, 0),
+    droppedAudioFrames: layers.reduce((sum, { dropped }) => sum + dropped, 0),
     widenedJoints: laid.filter(({ widened }) => widened).length,
   };
+}
+
+interface Sound {
+  readonly rank: number;
+  readonly lines: readonly Line[];
+}
+
+/** The lines of each rank that the parts have frames of. */
+function soundsOf(parts: readonly Part[]): Sound[] {
+  const sounds: Line[][] = [];
+  for (const { run, audios } of parts) {
+    audios.forEach((frames, rank) => {
+      const line = run.audios[rank];
+      if (line !== undefined && frames.length > 0) (sounds[rank] ??= []).push(line);
+    });
+  }
+  return [...sounds.entries()].flatMap(([rank, lines]) => (lines === undefined ? [] : [{ rank, lines }]));
+}
+
+/** Sync samples alone, `speed` times as fast: each lasts until the next, the last one as long as pictures are shown. */
+function keyframesOf(parts: readonly Part[], videos: readonly Line[], speed: number): ExpectedAnswer {
+  const timescale = commonTimescale(videos);
+  const prefixed = differ(videos);
+  const samples: ExpectedSample[] = [];
+  let time = 0;
+  for (const part of parts) {
+    const { pictures, video } = part;
+    if (pictures === undefined) continue;
+    const line = videoOf(part);
+    for (const sample of video.filter(({ sync }) => sync)) {
+      const at = flicks(line, pts(sample));
+      if (at < pictures.from || at >= pictures.to) continue;
+      samples.push({ ...sampleOf(line, sample, prefixed), at: ticks(timescale, at - pictures.from + time) });
+    }
+    time += pictures.to - pictures.from;
+  }
+  const to = ticks(timescale, time);
+  const lastDelta = to - (samples.at(-1)?.at ?? 0);
+  const track = { kind: 'video', timescale: timescale * speed, samples, lastDelta, from: 0, to } as const;
+  const sounds = { silentAudioFrames: 0, droppedAudioFrames: 0 };
+  return { timescale: timescale * speed, tracks: [track], hiddenPictures: 0, ...sounds, widenedJoints: 0 };
+}
+
+function sampleOf({ parameterSets }: Line, { payload, sync }: Sample, prefixed: boolean) {
+  return { payload, compositionOffset: 0, sync, ...(prefixed && sync ? { prefix: parameterSets } : {}) };
 }
 
 const differ = (lines: readonly Line[]) => new Set(lines.map(({ configuration }) => configuration)).size > 1;
@@ -118,7 +162,7 @@ function videoOf({ run }: Part): Line {
   return run.video;
 }
 
-function layPictures(parts: readonly LaidPart[], timescale: number): ExpectedTrack {
+function layPictures(parts: readonly LaidPart[], timescale: number, prefixed: boolean): ExpectedTrack {
   const toTicks = (instant: number) => ticks(timescale, instant);
   const samples: ExpectedSample[] = [];
   const shown: number[] = [];
@@ -127,10 +171,9 @@ function layPictures(parts: readonly LaidPart[], timescale: number): ExpectedTra
     for (const sample of part.video) {
       const line = videoOf(part);
       samples.push({
-        payload: sample.payload,
+        ...sampleOf(line, sample, prefixed),
         at: toTicks(flicks(line, sample.dts) + part.shift),
         compositionOffset: toTicks(flicks(line, sample.compositionOffset)),
-        sync: sample.sync,
       });
       lastDelta = toTicks(flicks(line, sample.duration));
     }
@@ -140,11 +183,12 @@ function layPictures(parts: readonly LaidPart[], timescale: number): ExpectedTra
   return { kind: 'video', timescale, samples, lastDelta, from: Math.min(...shown), to: Math.max(...shown) };
 }
 
-/** Lays sound. Positions are ticks of the answer's audio. */
+/** Lays sound of one rank. Positions are ticks of the answer's audio. */
 class SoundLayer {
   silent = 0;
   dropped = 0;
   undecided = false;
+  readonly #rank: number;
   readonly #timescale: number;
   readonly #samples: ExpectedSample[] = [];
   /** Where the sound laid so far ends, and the length of its last frame. */
@@ -153,14 +197,16 @@ class SoundLayer {
   /** The length of a whole frame. */
   #whole = 0;
 
-  constructor(timescale: number) {
+  constructor(rank: number, timescale: number) {
+    this.#rank = rank;
     this.#timescale = timescale;
   }
 
   lay(parts: readonly LaidPart[]): ExpectedTrack {
     for (const part of parts) {
-      const line = part.run.audio;
-      if (line !== undefined && part.audio.length > 0) this.#layPart(part, line);
+      const line = part.run.audios[this.#rank];
+      const frames = part.audios[this.#rank] ?? [];
+      if (line !== undefined && frames.length > 0) this.#layPart(part, line, frames);
     }
     const limit = ticks(this.#timescale, parts.at(-1)?.until ?? Infinity);
     const from = Math.max(0, this.#samples[0]?.at ?? 0);
@@ -168,11 +214,11 @@ class SoundLayer {
     return { kind: 'audio', timescale: this.#timescale, samples: this.#samples, lastDelta: this.#length, from, to };
   }
 
-  #layPart(part: LaidPart, line: Line): void {
+  #layPart(part: LaidPart, line: Line, frames: readonly Sample[]): void {
     const first = this.#samples.length === 0;
     if (first) this.#whole = (usualDuration(line) * this.#timescale) / line.timescale;
     let forerunner: Sample | undefined;
-    for (const frame of first ? withPriming(part, line) : part.audio) {
+    for (const frame of first && !part.bare ? withPriming(frames, line) : frames) {
       const instant = flicks(line, frame.dts) - part.origin + part.start;
       if (instant >= part.until) break;
       const follows = forerunner !== undefined && endDts(forerunner) === frame.dts;
@@ -217,10 +263,9 @@ function usualDuration({ samples }: Line): number {
 }
 
 /** The answer's first sound brings what its decoder needs: all of the priming in front of it, else one frame. */
-function withPriming(part: Part, { samples }: Line): readonly Sample[] {
-  if (part.bare) return part.audio;
+function withPriming(frames: readonly Sample[], { samples }: Line): readonly Sample[] {
   const before: Sample[] = [];
-  let next = part.audio[0];
+  let [next] = frames;
   for (const frame of samples.slice(0, next === undefined ? 0 : samples.indexOf(next)).toReversed()) {
     const needed = before.length === 0 || isHidden(frame);
     if (!needed || endDts(frame) !== next?.dts) break;
@@ -228,5 +273,5 @@ function withPriming(part: Part, { samples }: Line): readonly Sample[] {
     if (!isHidden(frame)) break;
     next = frame;
   }
-  return [...before, ...part.audio];
+  return [...before, ...frames];
 }

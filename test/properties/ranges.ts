@@ -1,7 +1,7 @@
 /** Random ranges of wall time over what was recorded: most begin and end at, or next to, borders of samples. */
 import * as fc from 'fast-check';
 import { shares } from './archives.ts';
-import { endDts, endPts, type Line, pts, type Run, utcOf } from './footage.ts';
+import { endDts, endPts, type Line, linesOf, pts, type Run, utcOf } from './footage.ts';
 import type { Options, Request } from './select.ts';
 
 export interface RangeSpec {
@@ -15,7 +15,7 @@ export interface RangeSpec {
 }
 
 /** What the product can be asked besides a range: the model knows all of it, and only what is listed here is asked. */
-const OPTIONS: readonly (keyof typeof VARIANTS)[] = ['plain'];
+const OPTIONS: readonly (keyof typeof VARIANTS)[] = (process.env.OPTS ?? 'plain').split(',') as never;
 
 const VARIANTS = {
   plain: [{}],
@@ -37,9 +37,7 @@ export const rangeSpecs: fc.Arbitrary<RangeSpec> = fc.record({
 
 /** Every instant, Unix ms, at which a sample begins or ends. */
 export function bordersOf(runs: readonly Run[]): number[] {
-  const borders = runs.flatMap((run) =>
-    [run.video, run.audio].flatMap((line) => (line === undefined ? [] : lineBorders(run, line))),
-  );
+  const borders = runs.flatMap((run) => linesOf(run).flatMap((line) => lineBorders(run, line)));
   return borders.toSorted((a, b) => a - b);
 }
 

@@ -44,7 +44,8 @@ export interface Request extends Options {
 export interface Part {
   readonly run: Run;
   readonly video: readonly Sample[];
-  readonly audio: readonly Sample[];
+  /** By rank. */
+  readonly audios: readonly (readonly Sample[])[];
   /** The first and the last instant of pictures presented; undefined without pictures. */
   readonly pictures: { readonly from: number; readonly to: number } | undefined;
   /** What becomes the part's time 0. */
@@ -63,11 +64,10 @@ export interface Part {
 }
 
 export function selectParts(runs: readonly Run[], request: Request): Part[] {
-  const wanted = runs.map((run) => wantedOf(run, request)).filter((run) => run !== undefined);
-  const ordered = wanted.toSorted((a, b) => startOf(a) - startOf(b));
-  const parts: Part[] = [];
-  for (const run of ordered) parts.push(...partsOf(run, request, parts.length === 0));
-  return parts.map((part, i) => showInside(part, i > 0, i + 1 < parts.length));
+  const ordered = runs.toSorted((a, b) => startOf(a) - startOf(b));
+  const wanted = ordered.map((run) => wantedOf(run, request)).filter((run) => run !== undefined);
+  const parts = wanted.flatMap((run) => partsOf(run, request));
+  return parts.map((part, i) => showInside(i === 0 ? beginBare(part) : part, i > 0, i + 1 < parts.length));
 }
 
 const filled = (line: Line | undefined) => (line !== undefined && line.samples.length > 0 ? line : undefined);
@@ -75,42 +75,24 @@ const filled = (line: Line | undefined) => (line !== undefined && line.samples.l
 /** The run as far as the request wants it; undefined if nothing is left. */
 function wantedOf(run: Run, { tracks, keyframes }: Request): Run | undefined {
   const video = tracks === 'audio' ? undefined : filled(run.video);
-  const audio = tracks === 'video' || keyframes === true ? undefined : filled(run.audio);
-  if (video === undefined && audio === undefined) return undefined;
-  if (keyframes !== true || video === undefined) return { ...run, video, audio };
-  return { ...run, video: { ...video, samples: keyframesOf(video.samples) }, audio };
+  const audios = tracks === 'video' || keyframes === true ? [] : run.audios.map(filled);
+  if (video === undefined && audios.every((line) => line === undefined)) return undefined;
+  return { ...run, video, audios };
 }
 
-/** Sync samples alone, decoded when they are presented; each lasts until the next one. */
-function keyframesOf(samples: readonly Sample[]): Sample[] {
-  return stretchesOf(samples).flatMap((stretch) => {
-    const end = Math.max(...stretch.map(endPts));
-    const syncs = stretch.filter((sample) => sample.sync).toSorted((a, b) => pts(a) - pts(b));
-    return syncs.map((sample, i): Sample => {
-      const next = syncs[i + 1];
-      const duration = (next === undefined ? end : pts(next)) - pts(sample);
-      return { ...sample, dts: pts(sample), compositionOffset: 0, duration };
-    });
-  });
-}
-
-function partsOf(run: Run, request: Request, first: boolean): Part[] {
-  const { video, audio } = run;
-  if (video === undefined) return audio === undefined ? [] : soundParts(run, audio, request);
+function partsOf(run: Run, request: Request): Part[] {
+  const { video } = run;
+  if (video === undefined) return soundParts(run, request);
   const stretches = stretchesOf(video.samples);
   const begins = stretches.map((stretch) => flicks(video, beginOf(stretch)));
-  const parts: Part[] = [];
-  stretches.forEach((stretch, i) => {
+  return stretches.flatMap((stretch, i): Part[] => {
     const window = { from: i === 0 ? -Infinity : (begins[i] ?? 0), to: begins[i + 1] ?? Infinity };
-    const pictures = picturesOf(run, video, stretch, request, first && parts.length === 0);
-    if (pictures !== undefined) parts.push(picturePart(run, video, pictures, request, window));
+    const pictures = picturesOf(run, video, stretch, request);
+    if (pictures !== undefined) return [picturePart(run, video, pictures, request, window)];
     // The range may meet only the sound in front of the first picture or behind the last.
-    else if (audio !== undefined) {
-      const sound = soundPart(run, audio, audio.samples, request, window);
-      parts.push(...sound.map((part) => ({ ...part, inHole: i + 1 < stretches.length })));
-    }
+    const sound = soundPart(run, request, window);
+    return sound.map((part) => ({ ...part, inHole: i + 1 < stretches.length }));
   });
-  return parts;
 }
 
 function beginOf(stretch: readonly Sample[]): number {
@@ -141,58 +123,49 @@ interface Pictures {
   readonly to: number;
   readonly cutAtStart: boolean;
   readonly cutAtEnd: boolean;
-  readonly bare: boolean;
 }
 
-function picturesOf(
-  run: Run,
-  line: Line,
-  stretch: readonly Sample[],
-  request: Request,
-  first: boolean,
-): Pictures | undefined {
+function picturesOf(run: Run, line: Line, stretch: readonly Sample[], request: Request): Pictures | undefined {
   const all = onScreen(stretch);
   const tick = (utcMs: number, { sample }: Shown) => tickOf(run, line, utcMs, sample);
   const meets = (one: Shown) => one.from < tick(request.endUtcMs, one) && one.to > tick(request.startUtcMs, one);
   const shown = all.filter(meets);
   const [begin, end] = [shown[0], shown.at(-1)];
   if (begin === undefined || end === undefined) return undefined;
-  if (request.begin === 'next' && first) return fromNextSync(run, line, stretch, request, true);
+  const begun = all.some((one) => one.from < tick(request.startUtcMs, one));
+  if (request.begin === 'next' && begun) return fromNextSync(run, line, stretch, request);
   const presented = new Set(shown.map(({ sample }) => sample));
   const low = stretch.findIndex((sample) => presented.has(sample));
   const high = stretch.findLastIndex((sample) => presented.has(sample));
   const sync = stretch.slice(0, low + 1).findLastIndex((sample) => sample.sync && pts(sample) <= begin.from);
-  if (sync === -1) return fromNextSync(run, line, stretch, request, false);
+  if (sync === -1) return fromNextSync(run, line, stretch, request);
   const samples = stretch.slice(sync, high + 1);
+  const from = request.begin === 'keyframe' ? pts(samples[0] ?? begin.sample) : begin.from;
   return {
     samples,
-    from: request.begin === 'keyframe' && first ? pts(samples[0] ?? begin.sample) : begin.from,
+    from,
     to: end.to,
-    cutAtStart: begin !== all[0] || tick(request.startUtcMs, begin) > begin.from,
+    cutAtStart: from > (all[0]?.from ?? 0) || tick(request.startUtcMs, begin) > begin.from,
     cutAtEnd: end !== all.at(-1) || tick(request.endUtcMs, end) < end.to,
-    bare: false,
   };
 }
 
 /**
- * From the first sync sample that is presented inside the range on. `bare`: because the request wants it so; otherwise
- * because nothing before it can be decoded, and then its leading pictures cannot be left out but are hidden.
+ * From the first sync sample on that is presented inside the range: because nothing before it can be decoded, or because
+ * nothing that is presented before the range may be in the file. Leading pictures cannot be left out but are hidden.
  */
-function fromNextSync(
-  run: Run,
-  line: Line,
-  stretch: readonly Sample[],
-  request: Request,
-  bare: boolean,
-): Pictures | undefined {
-  const inside = (sample: Sample) => {
-    const utcMs = utcOf(run, line, pts(sample), sample);
-    return utcMs >= request.startUtcMs && utcMs < request.endUtcMs;
-  };
-  const at = stretch.findIndex((sample) => sample.sync && inside(sample));
+function fromNextSync(run: Run, line: Line, stretch: readonly Sample[], request: Request): Pictures | undefined {
+  const bare = request.begin === 'next';
+  const begins = (sample: Sample) => utcOf(run, line, pts(sample), sample);
+  const at = stretch.findIndex((sample, i) => {
+    if (!sample.sync || begins(sample) < request.startUtcMs || begins(sample) >= request.endUtcMs) return false;
+    const gop = stretch.slice(i + 1);
+    const followers = gop.slice(0, gop.findIndex((one) => one.sync) >>> 0);
+    return !bare || followers.every((one) => pts(one) >= tickOf(run, line, request.startUtcMs, one));
+  });
   const sync = stretch[at];
   if (sync === undefined) return undefined;
-  const rest = stretch.slice(at).filter((sample) => !bare || pts(sample) >= pts(sync));
+  const rest = stretch.slice(at);
   const all = onScreen(rest).filter(({ from }) => from >= pts(sync));
   const shown = all.filter((one) => one.from < tickOf(run, line, request.endUtcMs, one.sample));
   const end = shown.at(-1);
@@ -200,7 +173,7 @@ function fromNextSync(
   const presented = new Set(shown.map(({ sample }) => sample));
   const high = rest.findLastIndex((sample) => presented.has(sample));
   const cutAtEnd = end !== all.at(-1) || tickOf(run, line, request.endUtcMs, end.sample) < end.to;
-  return { samples: rest.slice(0, high + 1), from: pts(sync), to: end.to, cutAtStart: bare, cutAtEnd, bare };
+  return { samples: rest.slice(0, high + 1), from: pts(sync), to: end.to, cutAtStart: bare, cutAtEnd };
 }
 
 /** Flicks of a run. */
@@ -210,26 +183,31 @@ interface Window {
 }
 
 function picturePart(run: Run, line: Line, pictures: Pictures, request: Request, window: Window): Part {
-  const { cutAtStart, cutAtEnd, samples, bare } = pictures;
+  const { cutAtStart, cutAtEnd, samples } = pictures;
   const [from, end] = [flicks(line, pictures.from), flicks(line, pictures.to)];
   const limits = {
     from: Math.max(window.from, cutAtStart ? from : -Infinity),
     to: Math.min(window.to, cutAtEnd ? end : Infinity),
   };
-  const { audio } = run;
-  const sound =
-    audio === undefined ? [] : soundOf(run, audio, audio.samples, { request, limits, cutAtStart, cutAtEnd });
-  const [firstSound] = sound;
-  const soundFrom =
-    audio === undefined || firstSound === undefined
-      ? Infinity
-      : Math.max(limits.from, flicks(audio, firstTick(audio, firstSound)));
-  const origin = cutAtStart ? from : Math.min(from, soundFrom);
+  const audios = run.audios.map((audio) => soundOf(run, audio, { request, limits, cutAtStart, cutAtEnd }));
+  const begins = audios.map((frames, rank) => Math.max(limits.from, soundBegin(run.audios[rank], frames)));
+  const origin = cutAtStart ? from : Math.min(from, ...begins);
   return {
-    ...{ run, video: samples, audio: sound, pictures: { from, to: end }, origin, end, cutAtEnd, bare, inHole: false },
+    ...{ run, video: samples, audios, pictures: { from, to: end }, origin, end, cutAtEnd, inHole: false },
+    bare: request.begin === 'next',
     hidden: samples.filter((sample) => pts(sample) < pictures.from).length,
     startUtcMs: utcAt(run, line, samples[0], Math.min(origin, from)),
   };
+}
+
+/** When the first of the frames begins to be presented. */
+function soundBegin(line: Line | undefined, [first]: readonly Sample[]): number {
+  return line === undefined || first === undefined ? Infinity : flicks(line, firstTick(line, first));
+}
+
+function soundEnd(line: Line | undefined, frames: readonly Sample[]): number {
+  const last = frames.at(-1);
+  return line === undefined || last === undefined ? -Infinity : flicks(line, endDts(last));
 }
 
 function utcAt(run: Run, line: Line, sample: Sample | undefined, at: number): number {
@@ -246,41 +224,55 @@ interface SoundLimits {
 }
 
 /** All frames from the first to the last one that is presented. */
-function soundOf(run: Run, line: Line, frames: readonly Sample[], within: SoundLimits): Sample[] {
+function soundOf(run: Run, line: Line | undefined, within: SoundLimits): readonly Sample[] {
+  if (line === undefined) return [];
   const { request, limits, cutAtStart, cutAtEnd } = within;
+  const start = (frame: Sample) => tickOf(run, line, request.startUtcMs, frame);
   const meets = (frame: Sample) =>
     !isHidden(frame) &&
     flicks(line, endDts(frame)) > limits.from &&
     flicks(line, frame.dts) < limits.to &&
-    (cutAtStart || endDts(frame) > tickOf(run, line, request.startUtcMs, frame)) &&
+    (cutAtStart || endDts(frame) > start(frame)) &&
     (cutAtEnd || frame.dts < tickOf(run, line, request.endUtcMs, frame));
-  const first = frames.findIndex(meets);
-  return first === -1 ? [] : frames.slice(first, frames.findLastIndex(meets) + 1);
+  // A frame is left out as a whole if nothing that begins earlier may be in the file.
+  const late = (frame: Sample) => (cutAtStart ? flicks(line, frame.dts) >= limits.from : frame.dts >= start(frame));
+  const wanted = (frame: Sample) => meets(frame) && (request.begin !== 'next' || late(frame));
+  const first = line.samples.findIndex(wanted);
+  return first === -1 ? [] : line.samples.slice(first, line.samples.findLastIndex(wanted) + 1);
 }
 
-const EVERYTHING: Window = { from: -Infinity, to: Infinity };
-
-/** Without video each pause begins a new part. */
-function soundParts(run: Run, line: Line, request: Request): Part[] {
-  return stretchesOf(line.samples).flatMap((frames) => soundPart(run, line, frames, request, EVERYTHING));
+/** Without video each pause of the first sound begins a new part. */
+function soundParts(run: Run, request: Request): Part[] {
+  const leading = run.audios.find((line) => line !== undefined);
+  if (leading === undefined) return [];
+  const begins = stretchesOf(leading.samples).map(([first]) => flicks(leading, first?.dts ?? 0));
+  return begins.flatMap((begin, i) => {
+    return soundPart(run, request, { from: i === 0 ? -Infinity : begin, to: begins[i + 1] ?? Infinity });
+  });
 }
 
-function soundPart(run: Run, line: Line, frames: readonly Sample[], request: Request, limits: Window): Part[] {
-  const audio = soundOf(run, line, frames, { request, limits, cutAtStart: false, cutAtEnd: false });
-  const [first, last] = [audio[0], audio.at(-1)];
-  if (first === undefined || last === undefined) return [];
-  const origin = flicks(line, firstTick(line, first));
-  const end = flicks(line, endDts(last));
-  const startUtcMs = utcAt(run, line, first, origin);
-  const none = {
-    video: [],
-    pictures: undefined,
-    hidden: 0,
-    cutAtEnd: false,
-    bare: request.begin === 'next',
-    inHole: false,
-  };
-  return [{ ...none, run, audio, origin, end, startUtcMs }];
+function soundPart(run: Run, request: Request, limits: Window): Part[] {
+  const audios = run.audios.map((line) => soundOf(run, line, { request, limits, cutAtStart: false, cutAtEnd: false }));
+  if (audios.every((frames) => frames.length === 0)) return [];
+  const begins = audios.map((frames, rank) => soundBegin(run.audios[rank], frames));
+  const origin = Math.min(...begins);
+  const line = run.audios[begins.indexOf(origin)];
+  if (line === undefined) throw new Error('sound has a line');
+  const end = Math.max(...audios.map((frames, rank) => soundEnd(run.audios[rank], frames)));
+  const startUtcMs = utcAt(run, line, audios[begins.indexOf(origin)]?.[0], origin);
+  const none = { video: [], pictures: undefined, hidden: 0, cutAtEnd: false, inHole: false };
+  return [{ ...none, run, audios, origin, end, startUtcMs, bare: request.begin === 'next' }];
+}
+
+/** An answer of which nothing earlier may be in the file begins with pictures, if it has any. */
+function beginBare(part: Part): Part {
+  const { pictures, run } = part;
+  if (!part.bare || pictures === undefined) return part;
+  const audios = part.audios.map((frames, rank) => {
+    const line = run.audios[rank];
+    return frames.filter((frame) => line !== undefined && flicks(line, frame.dts) >= pictures.from);
+  });
+  return { ...part, audios, origin: pictures.from };
 }
 
 /** Only the ends of an answer can hide pictures: inside, what decoding needs is presented. */
@@ -296,6 +288,7 @@ function showInside(part: Part, hasForerunner: boolean, hasSuccessor: boolean): 
     ...part,
     pictures: { from, to },
     origin: Math.min(part.origin, from),
+    startUtcMs: utcAt(part.run, line, video[0], Math.min(part.origin, from)),
     end: to,
     hidden: from < pictures.from ? 0 : hidden,
   };

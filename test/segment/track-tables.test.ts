@@ -9,7 +9,7 @@ import { expect, test } from 'vitest';
 import type { Track } from '../../src/media.ts';
 import { SampleTableBuilder } from '../../src/mp4/tables.ts';
 import { native } from '../../src/native.ts';
-import type { SegmentContents } from '../../src/segment/contents.ts';
+import type { SegmentContents, SegmentTrack } from '../../src/segment/contents.ts';
 import { readSealed, readTrailer } from '../../src/segment/reader.ts';
 import { sealSegment } from '../../src/segment/seal.ts';
 import {
@@ -85,6 +85,10 @@ const segments: fc.Arbitrary<SegmentSpec> = fc.record({
   dataStart: fc.constantFrom(4096, 2 ** 32 - 100),
 });
 
+function trackOf(track: Track, samples: SampleTableBuilder, endDts: number): SegmentTrack {
+  return { track, samples, endDts: samples.count > 0 ? endDts : undefined, estimated: false };
+}
+
 function contentsOf({ records, videoDts, audioDts, dataStart }: SegmentSpec) {
   const [video, audio] = [new SampleTableBuilder(), new SampleTableBuilder()];
   let [videoAt, audioAt, at] = [videoDts, audioDts, dataStart];
@@ -102,10 +106,7 @@ function contentsOf({ records, videoDts, audioDts, dataStart }: SegmentSpec) {
       at += bytes;
     }
   }
-  const track = (own: typeof VIDEO, samples: SampleTableBuilder, endDts: number) => ({
-    ...{ track: own, samples, endDts: samples.count > 0 ? endDts : undefined, estimated: false },
-  });
-  const tracks = [track(VIDEO, video, videoAt), track(AUDIO, audio, audioAt)].filter(
+  const tracks = [trackOf(VIDEO, video, videoAt), trackOf(AUDIO, audio, audioAt)].filter(
     ({ samples }) => samples.count > 0,
   );
   const head = { ...HEAD, tracks: tracks.map(({ track: { kind, timescale } }) => ({ kind, timescale })) };
@@ -206,11 +207,13 @@ async function checkTrack(
   }
 }
 
+/** These tests need no disk. */
+const flush = async () => {};
+
 async function check(folder: string, spec: SegmentSpec, stretches: readonly Shares[]): Promise<void> {
   const { contents, dataEnd } = contentsOf(spec);
   const file = await open(join(folder, 'segment'), 'w+');
   try {
-    const flush = async () => {};
     const trailer = await sealSegment(file, contents, {
       dataEnd,
       recovered: false,

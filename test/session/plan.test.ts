@@ -215,26 +215,28 @@ describe('a change of the video', () => {
   });
 });
 
+/** Two seconds of pictures with sound. */
+function bothFrom(id: string, second: number, track: Track): Run {
+  const lanes = [
+    { track: VIDEO, samples: pictures(50, second * VIDEO.timescale) },
+    { track, samples: soundFrom(second) },
+  ];
+  return runOf(id, contentsOf(lanes), START_UTC_MS + second * 1000);
+}
+
 describe('a change of the sound', () => {
-  const at = (id: string, second: number, track: Track) => {
-    const lanes = [
-      { track: VIDEO, samples: pictures(50, second * VIDEO.timescale) },
-      { track, samples: soundFrom(second) },
-    ];
-    return runOf(id, contentsOf(lanes), START_UTC_MS + second * 1000);
-  };
   /** The same but for the bit rates in its descriptor, and with two channels. */
   const [sameSound, stereo] = [AUDIO.config.slice(), AUDIO.config.slice()];
   sameSound[20] = 1;
   stereo[27] = 0x90;
 
   test('is none if the decoder is set up in the same way', () => {
-    const { manifest } = plan([at('a', 0, AUDIO), at('b', MINUTE, { ...AUDIO, config: sameSound })]);
+    const { manifest } = plan([bothFrom('a', 0, AUDIO), bothFrom('b', MINUTE, { ...AUDIO, config: sameSound })]);
     expect(manifest.codecs).toEqual([VIDEO.codec, AUDIO.codec]);
   });
 
   test('is refused, or one answer on each side, or no sound at all', () => {
-    const runs = [at('a', 0, AUDIO), at('b', MINUTE, { ...AUDIO, config: stereo, channels: 2 })];
+    const runs = [bothFrom('a', 0, AUDIO), bothFrom('b', MINUTE, { ...AUDIO, config: stereo, channels: 2 })];
     expect(() => plan(runs)).toThrow(expect.objectContaining({ code: 'E_CHANGES' }));
     expect(plan(runs, { changes: 'split', part: 2 }).manifest).toMatchObject({ part: 2, parts: 2 });
     const silent = plan(runs, { changes: 'drop-audio' }).manifest;

@@ -14,7 +14,17 @@ import { SegmentCache } from '../../src/segment/cache.ts';
 import type { Plan } from '../../src/session/plan.ts';
 import { Planner } from '../../src/session/planner.ts';
 import { type AnswerOptions, answerPolicy, type PlanRequest } from '../../src/session/request.ts';
-import { Author, noise, PICTURE_TICKS, START_UTC_MS, tellStory, VIDEO } from '../support/segment.ts';
+import {
+  AUDIO,
+  AUDIO_TICKS,
+  Author,
+  noise,
+  PICTURE_TICKS,
+  START_UTC_MS,
+  tellStory,
+  unseal,
+  VIDEO,
+} from '../support/segment.ts';
 import { temporaryFolder } from '../support/tmp.ts';
 
 interface Rig {
@@ -45,13 +55,14 @@ function onlyRow({ catalog }: Rig): SegmentRow {
   return row;
 }
 
-describe('a plan', () => {
-  async function storyRig(): Promise<Rig> {
-    const archive = await temporaryFolder();
-    await tellStory(join(archive, 'door'));
-    return plannerOf(archive);
-  }
+/** A planner over one sealed segment. */
+async function storyRig(): Promise<Rig> {
+  const archive = await temporaryFolder();
+  await tellStory(join(archive, 'door'));
+  return plannerOf(archive);
+}
 
+describe('a plan', () => {
   test('is kept under all that was asked', async () => {
     const { planner } = await storyRig();
     const request = ask(0.2, 1);
@@ -90,9 +101,10 @@ describe('a plan', () => {
   });
 });
 
-describe('a segment that is being recorded', () => {
-  const endOf = ({ manifest }: Plan) => ((manifest.delivered.at(-1)?.endUtcMs ?? 0) - START_UTC_MS) / 40;
+/** End of what a plan presents, in pictures. */
+const endOf = ({ manifest }: Plan) => ((manifest.delivered.at(-1)?.endUtcMs ?? 0) - START_UTC_MS) / 40;
 
+describe('a segment that is being recorded', () => {
   test('is planned anew each time, with what has come since', async () => {
     const archive = await temporaryFolder();
     const author = await Author.begin(join(archive, 'door'));
@@ -119,6 +131,59 @@ describe('a segment that is being recorded', () => {
     await author.writer.close();
     expect((await beginOf())?.startUtcMs).toBe(START_UTC_MS);
   });
+});
+
+/** Twelve seconds with sound, which comes behind the pictures of its time; at picture `jumpAt` the wall clock jumps. */
+async function* jumping(jumpAt: number, jumpMs: number): AsyncGenerator<Frame, void, undefined> {
+  let sounds = 0;
+  for (let i = 0; i < 300; i++) {
+    const utcMs = START_UTC_MS + i * 40 + (i >= jumpAt ? jumpMs : 0);
+    yield { track: 0, data: noise(200, i), dts: i * PICTURE_TICKS, compositionOffset: 0, sync: i % 50 === 0, utcMs };
+    for (; sounds * AUDIO_TICKS * 25 < i * 48_000; sounds++) {
+      yield { track: 1, data: noise(20, sounds), dts: sounds * AUDIO_TICKS, compositionOffset: 0, sync: true };
+    }
+  }
+}
+
+describe('segments that are still to be sealed, with another one behind', () => {
+  test.each([
+    [300, 0],
+    [150, 300],
+    [150, 900],
+    [150, -900],
+    [185, -3000],
+  ])(
+    'are planned as they will be when they are sealed (at picture %s the clock jumps by %s ms)',
+    async (at, jumpMs) => {
+      const folder = await temporaryFolder();
+      {
+        await using archive = await openArchive(folder);
+        const options = { tracks: [VIDEO, AUDIO], frames: jumping(at, jumpMs), segmentDurationMs: 4000 };
+        await (
+          await archive.record('door', options)
+        ).finished;
+      }
+      const sealed = await plannerOf(folder);
+      const rows = sealed.catalog.all('door');
+      expect(rows).toHaveLength(3);
+      const requests = [
+        ...[ask(1, 10), ask(1, 20), ask(-5, 9.5), ask(4.2, 7.8)],
+        ...[ask(1, 10, { tracks: 'audio' }), ask(5.3, 8.3, { begin: 'keyframe' })],
+      ];
+      const plans: Plan[] = [];
+      for (const request of requests) plans.push(await sealed.planner.plan(request));
+      for (const { path } of rows) await unseal(join(folder, path));
+      const { planner } = await plannerOf(folder);
+      for (const [i, request] of requests.entries()) {
+        const { file, manifest } = await planner.plan(request);
+        expect([file.etag, file.length, manifest]).toEqual([
+          plans[i]?.file.etag,
+          plans[i]?.file.length,
+          plans[i]?.manifest,
+        ]);
+      }
+    },
+  );
 });
 
 describe('segments without a sync sample', () => {

@@ -27,6 +27,9 @@ const STEP_MS = 90_000;
 /** The page lives in the origin of the media, so that canvas and Web Audio may look into it. */
 const PAGE_PATH = '/footage-test-player.html';
 
+/** Chromium plays no playlists by itself. */
+const HLS_JS = join(import.meta.dirname, '..', '..', 'node_modules', 'hls.js', 'dist', 'hls.min.js');
+
 export interface PlayOptions {
   /** Seconds to seek to while paused, one after the other, before the playback. */
   readonly seekTo?: readonly number[];
@@ -69,7 +72,7 @@ export interface Playback {
   readonly buffered: readonly (readonly [number, number])[];
 }
 
-/** Plays `url` from the beginning to the end in a <video>. Problems are in `errors`; it does not throw for them. */
+/** Plays `url`, a file or a playlist, from the beginning to the end in a <video>. Problems are in `errors`; it does not throw for them. */
 export async function playInChromium(url: string, options: PlayOptions = {}): Promise<Playback> {
   const request = { url, seekTo: [], playbackRate: 1, timeoutMs: 60_000, play: true, ...options };
   return withPlayerPage(url, async (page, messages) => {
@@ -101,6 +104,7 @@ async function withPlayerPage<T>(url: string, body: (page: Page, messages: strin
     const html = '<!doctype html><link rel="icon" href="data:,"><title>player</title><body></body>';
     await page.route(address, (route) => route.fulfill({ contentType: 'text/html', body: html }));
     await page.goto(address);
+    if (new URL(url).pathname.endsWith('.m3u8')) await page.addScriptTag({ path: HLS_JS });
     await page.addScriptTag({ path: join(import.meta.dirname, 'player.js') });
     page.on('console', (message) => message.type() === 'error' && messages.push(message.text()));
     return body(page, messages);

@@ -15,16 +15,27 @@ function once(target, type, ms) {
   });
 }
 
-/** Makes the <video> and collects its errors as text. */
+/** Makes the <video> and collects its errors as text; a playlist is played by hls.js. */
 function makeVideo(url, errors) {
   const video = document.createElement('video');
   video.addEventListener('error', () => {
     errors.push(`MediaError ${video.error?.code}: ${video.error?.message}`);
   });
   video.preload = 'auto';
-  video.src = url;
   document.body.append(video);
+  if (new URL(url).pathname.endsWith('.m3u8')) playPlaylist(video, url, errors);
+  else video.src = url;
   return video;
+}
+
+/** hls.js mends much by itself: only what it gives up on is an error. */
+function playPlaylist(video, url, errors) {
+  const hls = new Hls();
+  hls.on(Hls.Events.ERROR, (_event, { fatal, details, reason, error }) => {
+    if (fatal) errors.push(`hls.js: ${details} ${reason ?? error?.message ?? ''}`);
+  });
+  hls.loadSource(url);
+  hls.attachMedia(video);
 }
 
 function waitForEnd(video, timeoutMs) {
@@ -80,9 +91,11 @@ async function playFile({ url, seekTo, playbackRate, timeoutMs, play }) {
   if (errors.length === 0 && play) {
     // The first picture counts too, so the page listens before it goes back to it.
     const stop = watchPictures(video, (metadata) => mediaTimes.push(metadata.mediaTime));
-    // Going back decodes the first pictures again, so the count begins here.
-    decodedBefore = video.getVideoPlaybackQuality().totalVideoFrames;
-    if (seeks.length > 0) await seek(video, 0, timeoutMs, errors);
+    if (seeks.length > 0) {
+      // Going back decodes the first pictures again, so the count begins here.
+      decodedBefore = video.getVideoPlaybackQuality().totalVideoFrames;
+      await seek(video, 0, timeoutMs, errors);
+    }
     video.playbackRate = playbackRate;
     const ended = waitForEnd(video, timeoutMs);
     await video.play().catch((error) => errors.push(String(error)));

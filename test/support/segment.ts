@@ -2,7 +2,7 @@
  * Segments of synthetic frames, written with the product's writer: planning never decodes, so a frame is any bytes. What
  * was written is returned as a plain list, from which tests say what must be read back.
  */
-import { readFile, writeFile } from 'node:fs/promises';
+import { open, readFile, writeFile } from 'node:fs/promises';
 import { encodeRecord, RecordFlag, RecordType } from '../../src/format/delimiter.ts';
 import { type Anchor, encodeAnchor, encodeGroupTable, type Head, type TrackEnd } from '../../src/format/records.ts';
 import type { Track } from '../../src/media.ts';
@@ -10,7 +10,7 @@ import { native } from '../../src/native.ts';
 import type { SegmentContents } from '../../src/segment/contents.ts';
 import { GroupFlusher } from '../../src/segment/flusher.ts';
 import { DATA_START, indexPathOf, OPEN_PREFIX } from '../../src/segment/layout.ts';
-import { OpenSegmentReader } from '../../src/segment/reader.ts';
+import { OpenSegmentReader, readTrailer } from '../../src/segment/reader.ts';
 import { openIfThere } from '../../src/segment/disk.ts';
 import { SegmentWriter } from '../../src/segment/writer.ts';
 
@@ -265,4 +265,17 @@ export function openBytes({ sealed }: Pick<Story, 'sealed'>, length: number): Bu
 export async function restore(path: string, bytes: Uint8Array, index: Uint8Array | undefined): Promise<void> {
   await writeFile(path, bytes);
   if (index !== undefined) await writeFile(indexPathOf(path), index);
+}
+
+/** Makes of a sealed segment what a kill leaves that comes before its `moov`, but for the pseudo-header. */
+export async function unseal(path: string): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    const trailer = await readTrailer(file, native);
+    if (trailer === undefined) throw new Error(`${path} is not sealed`);
+    await file.truncate(trailer.moov.offset);
+    await file.write(OPEN_PREFIX, 0, OPEN_PREFIX.byteLength, 0);
+  } finally {
+    await file.close();
+  }
 }
