@@ -166,29 +166,29 @@ export class SqliteCatalog implements Catalog {
 
   segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[] {
     const sql = `SELECT id, path, state, generation ${MEETING}`;
-    const found = this.#prepare(sql).all(camera, endUtcMs, startUtcMs) as Pick<RawRow, 'id' | Identity>[];
-    return found.flatMap((seen) => this.#row(seen) ?? []);
+    const seen = this.#prepare(sql).all(camera, endUtcMs, startUtcMs) as Pick<RawRow, 'id' | Identity>[];
+    const known = seen.flatMap((one) => this.#known(one) ?? []);
+    if (known.length === seen.length) return known;
+    const rows = this.#prepare(`SELECT * ${MEETING}`).all(camera, endUtcMs, startUtcMs) as RawRow[];
+    return rows.map((raw) => this.#known(raw) ?? this.#remember(rowOf(raw)));
   }
 
-  /** A row whose identity was just read: sealed ones are decoded once, since a month of a camera has thousands. */
-  #row(seen: Pick<RawRow, 'id' | Identity>): SegmentRow | undefined {
+  /** The row as it was decoded before, if it is still the same. */
+  #known(seen: Pick<RawRow, 'id' | Identity>): SegmentRow | undefined {
     const known = this.#decoded.get(seen.id);
-    if (known !== undefined && isSame(known, seen)) return known;
-    const raw = this.#prepare('SELECT * FROM segments WHERE id = ?').get(seen.id);
-    // Removed in between.
-    if (raw === undefined) return undefined;
-    const row = rowOf(raw);
-    if (row.state === 'sealed') this.#remember(row);
-    return row;
+    return known !== undefined && isSame(known, seen) ? known : undefined;
   }
 
-  #remember(row: SegmentRow): void {
+  /** Rows of sealed segments are decoded once: a month of a camera has a thousand. */
+  #remember(row: SegmentRow): SegmentRow {
+    if (row.state === 'open') return row;
     this.#decoded.delete(row.id);
     this.#decoded.set(row.id, row);
     for (const oldest of this.#decoded.keys()) {
       if (this.#decoded.size <= MAX_DECODED) break;
       this.#decoded.delete(oldest);
     }
+    return row;
   }
 
   runStart(run: string): number {

@@ -180,7 +180,7 @@ function runStarts({ position, size, from, to, everySample, defaultRuns = [] }: 
   if (everySample === true) return Uint32Array.from({ length: to - from }, (_, i) => from + i);
   const starts = chunkStarts(position, size, from, to);
   if (defaultRuns.length === 0) return starts;
-  return Uint32Array.from(new Set([...starts, ...defaultRuns.map(({ before }) => before)])).sort();
+  return Uint32Array.from(new Set([...starts, ...defaultRuns.map(({ before }) => before)])).toSorted();
 }
 
 /** Bytes that `writeFragment` makes of this. */

@@ -51,8 +51,6 @@ export interface TrackTables {
   readonly count: number;
   /** File offset of a sample that is stored behind `count` but whose length is not known yet; else Infinity. */
   readonly behind: number;
-  /** Whether any composition offset is negative. */
-  readonly negativeOffsets: boolean;
   dts(sample: number): number;
   pts(sample: number): number;
   /** First sample whose DTS is `dts` or later; `count` if there is none. */
@@ -71,6 +69,8 @@ export interface TrackTables {
   window(from: number, to: number): SampleTable;
   /** Samples [from, to), which begin and end with chunks. */
   block(from: number, to: number): BlockTables;
+  /** Whether a composition offset of samples [from, to) is negative. */
+  hasNegativeOffsets(from: number, to: number): boolean;
   /** Payload bytes and sync samples in [from, to). */
   sums(from: number, to: number): SampleSums;
 }
@@ -126,10 +126,6 @@ export class ColumnTables implements TrackTables {
     this.#samples = samples;
     this.#ended = ended;
     this.behind = samples.offset[samples.count] || Infinity;
-  }
-
-  get negativeOffsets(): boolean {
-    return this.#samples.compositionOffset.subarray(0, this.count).some((offset) => offset < 0);
   }
 
   dts(sample: number): number {
@@ -201,6 +197,10 @@ export class ColumnTables implements TrackTables {
     };
   }
 
+  hasNegativeOffsets(from: number, to: number): boolean {
+    return this.#samples.compositionOffset.subarray(from, to).some((offset) => offset < 0);
+  }
+
   sums(from: number, to: number): SampleSums {
     const { size, sync } = this.#samples;
     let [bytes, syncCount, syncBytes] = [0, 0, 0];
@@ -265,7 +265,6 @@ interface RunPlace {
 export class SealedTables implements TrackTables {
   readonly count: number;
   readonly behind = Infinity;
-  readonly negativeOffsets: boolean;
   readonly #summary: TrackSummary;
   readonly #stts: StoredTable;
   readonly #ctts: StoredTable;
@@ -279,7 +278,6 @@ export class SealedTables implements TrackTables {
   constructor(moov: Uint8Array, moovOffset: number, summary: TrackSummary) {
     const stored = (name: BlockTableName) => new StoredTable(moov, moovOffset, summary, name);
     this.count = summary.samples;
-    this.negativeOffsets = summary.negativeOffsets;
     this.#summary = summary;
     this.#stts = stored('stts');
     this.#ctts = stored('ctts');
@@ -424,6 +422,15 @@ export class SealedTables implements TrackTables {
         co64: { count: end - first, parts: this.#co64.range(first, end) },
       },
     };
+  }
+
+  hasNegativeOffsets(from: number, to: number): boolean {
+    if (!this.#summary.negativeOffsets || to <= from) return false;
+    const last = placeIn(this.#ctts, to - 1).entry;
+    for (let { entry } = placeIn(this.#ctts, from); entry <= last; entry++) {
+      if (signed(this.#ctts.word(entry, 1)) < 0) return true;
+    }
+    return false;
   }
 
   sums(from: number, to: number): SampleSums {

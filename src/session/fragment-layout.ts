@@ -161,3 +161,22 @@ export class FragmentRow {
     return low;
   }
 }
+
+/** Units that were used lately, of all answers: a player asks for many byte ranges, and a row of an hour has megabytes. */
+export class FragmentRows {
+  readonly #kept = new Map<Unit, Promise<FragmentRow>>();
+
+  of(unit: Unit, make: () => Promise<FragmentRow>): Promise<FragmentRow> {
+    const row = this.#kept.get(unit) ?? make();
+    this.#kept.delete(unit);
+    this.#kept.set(unit, row);
+    row.catch(() => this.#kept.delete(unit));
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size <= MAX_ROWS) break;
+      this.#kept.delete(oldest);
+    }
+    return row;
+  }
+}
+
+const MAX_ROWS = 4;

@@ -3,22 +3,35 @@
  * plain answer. How long it is follows from counters; the headers of the fragments of a block are worked out when they
  * are reached, from the tables of its one segment.
  */
+import { setImmediate } from 'node:timers/promises';
 import { FootageError } from '../errors.ts';
 import type { Track } from '../media.ts';
 import { type FragmentCounts, fragmentLength, writeFragment, writeInitSegment } from '../mp4/fragment-writer.ts';
 import type { Edit } from '../mp4/movie.ts';
-import type { SegmentRef } from '../segment/cache.ts';
+import type { SegmentCache, SegmentRef } from '../segment/cache.ts';
 import type { Lane } from './fragment-lanes.ts';
-import { cutFragments, FragmentRow, SOUND_CHUNKS, SOUND_SAMPLES, type Unit } from './fragment-layout.ts';
+import {
+  cutFragments,
+  FragmentRow,
+  type FragmentRows,
+  SOUND_CHUNKS,
+  SOUND_SAMPLES,
+  type Unit,
+} from './fragment-layout.ts';
 import { blockLane, type LaneRecipe, packedLane, recipeOf, windowLane } from './fragment-recipes.ts';
 import { type FragmentTrack, fragmentTracks, type PlannedUnit, type UnitLane, unitsOf } from './fragment-units.ts';
-import { type PackedDeps, sumsOf } from './packed.ts';
+import { type PackedSegment, sumsOf } from './packed.ts';
 import type { Payload, PiecePlace } from './payload.ts';
 import type { StoredPiece } from './pieces.ts';
 import type { PlanSegment } from './run.ts';
 import type { Part } from './select.ts';
 import type { Timeline } from './timeline.ts';
 import { type ByteRange, type Slice, VirtualFile } from './virtual-file.ts';
+
+export interface FragmentDeps {
+  readonly cache: SegmentCache;
+  readonly rows: FragmentRows;
+}
 
 export interface FragmentedInput {
   readonly parts: readonly Part[];
@@ -28,7 +41,7 @@ export interface FragmentedInput {
   readonly descriptions: readonly Track[];
   /** Wall time that is written as creation time, Unix ms. */
   readonly creationUtcMs: number;
-  readonly deps: PackedDeps;
+  readonly deps: FragmentDeps;
 }
 
 /** The whole answer. */
@@ -67,13 +80,14 @@ function defaultFrame({ pieces, silence }: FragmentTrack['track']) {
 class FragmentsWriter {
   readonly slices: Slice[] = [];
   readonly #payload: VirtualFile;
-  readonly #deps: PackedDeps;
-  readonly #rows = new FragmentRows();
+  readonly #deps: FragmentDeps;
+  readonly #rows: FragmentRows;
   #sequence = 1;
 
   constructor({ payload, deps }: FragmentedInput) {
     this.#payload = new VirtualFile(payload.slices, '', 0);
     this.#deps = deps;
+    this.#rows = deps.rows;
   }
 
   add(unit: PlannedUnit): void {
@@ -113,7 +127,7 @@ class FragmentsWriter {
     const everySample = lanes.length > 1 || counts.some(({ silences }) => silences > 0);
     const own = counts.map((lane) => ({ ...lane, runs: everySample ? lane.samples : fragments }));
     const recipes = lanes.map(recipeOf);
-    const load = () => Promise.all(recipes.map((recipe) => packedLane(recipe, packed, at)));
+    const load = packedLanes(packed, recipes, at);
     this.#addLater(unit, { packed: true, everySample, counts: own, fragments, load });
   }
 
@@ -138,7 +152,12 @@ type LoadLanes = () => Promise<Lane[]>;
 
 function laterSlice(length: number, unit: Unit, load: LoadLanes, payload: VirtualFile, rows: FragmentRows): Slice {
   const make = async () => {
-    const row = new FragmentRow(cutFragments(await load(), unit), payload);
+    const lanes = await load();
+    // An hour of footage takes a tenth of a second: other answers go on in between.
+    await setImmediate();
+    const fragments = cutFragments(lanes, unit);
+    await setImmediate();
+    const row = new FragmentRow(fragments, payload);
     if (row.length === length) return row;
     throw new RangeError(`fragments of ${row.length} bytes where ${length} were announced`);
   };
@@ -158,31 +177,21 @@ function stretchOf(payload: VirtualFile, { start, end }: ByteRange): Slice {
   return { kind: 'computed', length: end - start, read };
 }
 
-/** Units that were used lately. */
-class FragmentRows {
-  readonly #kept = new Map<Unit, Promise<FragmentRow>>();
-
-  of(unit: Unit, make: () => Promise<FragmentRow>): Promise<FragmentRow> {
-    const known = this.#kept.get(unit);
-    if (known !== undefined) return known;
-    const made = make();
-    this.#kept.set(unit, made);
-    made.catch(() => this.#kept.delete(unit));
-    for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= MAX_ROWS) break;
-      this.#kept.delete(oldest);
-    }
-    return made;
-  }
-}
-
-const MAX_ROWS = 2;
-
 function refOf({ row, path }: PlanSegment): SegmentRef {
   return { id: row.id, path, state: row.state, repairGeneration: row.repairGeneration };
 }
 
-function blockLanes(ref: SegmentRef, recipes: readonly LaneRecipe[], shift: number, { cache }: PackedDeps): LoadLanes {
+// Both are functions of their own: a closure keeps all that its surroundings have, and plans are kept.
+function packedLanes(packed: PackedSegment, recipes: readonly LaneRecipe[], at: number): LoadLanes {
+  return () => Promise.all(recipes.map((recipe) => packedLane(recipe, packed, at)));
+}
+
+function blockLanes(
+  ref: SegmentRef,
+  recipes: readonly LaneRecipe[],
+  shift: number,
+  { cache }: FragmentDeps,
+): LoadLanes {
   return async () => {
     const contents = await cache.read(ref);
     if (contents === undefined)

@@ -16,7 +16,7 @@ import {
   syncSamples,
   timeToSample,
 } from '../mp4/table-writer.ts';
-import { type BlockTables, wholeTables } from '../segment/track-tables.ts';
+import { type BlockTableName, type BlockTables, wholeTables } from '../segment/track-tables.ts';
 import { type Change, changed, type HeaderPart, madeOnDemand } from './entries.ts';
 import { type KeyPiece, keyTables, type PlacedKeys } from './keyframes.ts';
 import type { PiecePlace, Payload } from './payload.ts';
@@ -26,6 +26,7 @@ import type { Part } from './select.ts';
 import type { AnswerTrack, SilentPiece, StoredPiece } from './pieces.ts';
 import type { Timeline } from './timeline.ts';
 import type { Slice } from './virtual-file.ts';
+import { joinedTable, type WholeSegment } from './whole-tables.ts';
 
 export interface HeaderInput {
   readonly parts: readonly Part[];
@@ -104,6 +105,12 @@ function placedKeys({ payload }: HeaderInput, piece: KeyPiece): PlacedKeys {
 
 const table = (parts: (Uint8Array | HeaderPart)[], count: number, version = 0) => ({ version, count, parts });
 
+/** Where the numbers lie that change: ticks in `stts` and `ctts`, numbers in `stss` and `stsc`, offsets in `co64`. */
+const TICKS = { entryBytes: 8, at: 4, wide: false };
+const SAMPLE_NUMBERS = { entryBytes: 4, at: 0, wide: false, factor: 1 };
+const CHUNK_NUMBERS = { entryBytes: 12, at: 0, wide: false, factor: 1 };
+const OFFSETS = { entryBytes: 8, at: 0, wide: true, factor: 1 };
+
 /** One table that grows piece by piece. */
 class GrowingTable {
   readonly parts: (Uint8Array | HeaderPart)[] = [];
@@ -133,6 +140,8 @@ class TrackTablesWriter {
   #samples = 0;
   #chunks = 0;
   #negativeOffsets = false;
+  /** Whole segments, one behind the other, that stand in no table yet. */
+  #whole: WholeSegment[] = [];
 
   constructor(input: HeaderInput, track: AnswerTrack) {
     this.#input = input;
@@ -140,6 +149,7 @@ class TrackTablesWriter {
   }
 
   specs(payloadAt: number): TableSpecs<HeaderPart> {
+    this.#writeWhole();
     const shared = {
       stts: this.#stts.spec(),
       stsz: this.#stsz.spec(),
@@ -157,10 +167,12 @@ class TrackTablesWriter {
     const place = this.#input.payload.places.get(piece);
     if (place === undefined) throw new RangeError('a piece has a place');
     if (piece.kind === 'silence') {
+      this.#writeWhole();
       this.#addSilence(piece, place);
-    } else {
+    } else if (!this.#addWhole(piece, place)) {
+      this.#writeWhole();
       const segment = this.#segmentOf(piece);
-      this.#negativeOffsets ||= hasNegativeOffsets(segment, piece.source.index);
+      this.#negativeOffsets ||= hasNegativeOffsets(segment, piece);
       const block = piece.kind === 'block' ? blockTables(segment, piece) : undefined;
       if (block === undefined) this.#addSamples(piece);
       else this.#addBlock(piece, segment, block);
@@ -174,6 +186,38 @@ class TrackTablesWriter {
     const found = this.#input.parts[part]?.run.segments[segment];
     if (found === undefined) throw new RangeError('a piece has a segment');
     return found;
+  }
+
+  /** A segment that is known by its row alone costs a few numbers. */
+  #addWhole(piece: StoredPiece, place: PiecePlace): boolean {
+    const { view, path, row } = this.#segmentOf(piece);
+    const summary = row.tracks[piece.source.index];
+    if (place.kind !== 'block' || view !== undefined || summary === undefined) return false;
+    if (piece.lastTicks !== undefined) throw new RangeError('a block does not end at a joint');
+    this.#negativeOffsets ||= summary.negativeOffsets;
+    this.#whole.push({ path, summary, samples: this.#samples, chunks: this.#chunks, shift: place.shift });
+    this.#chunks += summary.tables.co64.count;
+    return true;
+  }
+
+  #writeWhole(): void {
+    const segments = this.#whole;
+    if (segments.length === 0) return;
+    this.#whole = [];
+    const count = (name: BlockTableName) => segments.reduce((sum, { summary }) => sum + summary.tables[name].count, 0);
+    const add = (into: GrowingTable, name: BlockTableName, change: (segment: WholeSegment) => Change | undefined) =>
+      into.add(count(name), joinedTable(segments, name, change));
+    const { timescale, raise, kind } = this.#track;
+    const ticks = (own: number, plus: number): Change => ({ ...TICKS, factor: timescale / own, add: plus });
+    add(this.#stts, 'stts', ({ summary }) => ticks(summary.timescale, 0));
+    add(this.#stsz, 'stsz', () => undefined);
+    add(this.#stsc, 'stsc', ({ chunks }) => ({ ...CHUNK_NUMBERS, add: chunks }));
+    this.#co64.push((payloadAt) => [
+      joinedTable(segments, 'co64', ({ shift }) => ({ ...OFFSETS, add: shift + payloadAt })),
+    ]);
+    if (kind === 'audio') return;
+    add(this.#ctts, 'ctts', ({ summary }) => ticks(summary.timescale, raise));
+    add(this.#stss, 'stss', ({ samples }) => ({ ...SAMPLE_NUMBERS, add: samples }));
   }
 
   #addSilence({ count, frameTicks }: SilentPiece, place: PiecePlace): void {
@@ -216,12 +260,12 @@ class TrackTablesWriter {
   #addBlock(piece: StoredPiece, { path }: PlanSegment, { tables }: BlockTables): void {
     const factor = this.#track.timescale / piece.source.timescale;
     if (piece.lastTicks !== undefined) throw new RangeError('a block does not end at a joint');
-    const times = (add: number): Change => ({ entryBytes: 8, at: 4, wide: false, factor, add });
+    const times = (add: number): Change => ({ ...TICKS, factor, add });
     this.#stts.add(tables.stts.count, ...tables.stts.parts.map((part) => changed(part, path, times(0))));
     if (this.#track.kind === 'audio') return;
     const offsets = times(this.#track.raise);
     this.#ctts.add(tables.ctts.count, ...tables.ctts.parts.map((part) => changed(part, path, offsets)));
-    const numbers = { ...{ entryBytes: 4, at: 0, wide: false, factor: 1 }, add: this.#samples - piece.sample };
+    const numbers = { ...SAMPLE_NUMBERS, add: this.#samples - piece.sample };
     this.#stss.add(tables.stss.count, ...tables.stss.parts.map((part) => changed(part, path, numbers)));
   }
 
@@ -265,11 +309,10 @@ class TrackTablesWriter {
   }
 
   #addBlockChunks({ path }: PlanSegment, { tables, firstChunk }: BlockTables, shift: number): void {
-    const numbers = { entryBytes: 12, at: 0, wide: false, factor: 1, add: this.#chunks + 1 - firstChunk };
+    const numbers = { ...CHUNK_NUMBERS, add: this.#chunks + 1 - firstChunk };
     this.#stsc.add(tables.stsc.count, ...tables.stsc.parts.map((part) => changed(part, path, numbers)));
-    const offsets = { entryBytes: 8, at: 0, wide: true, factor: 1 };
     this.#co64.push((payloadAt) =>
-      tables.co64.parts.map((part) => changed(part, path, { ...offsets, add: shift + payloadAt })),
+      tables.co64.parts.map((part) => changed(part, path, { ...OFFSETS, add: shift + payloadAt })),
     );
     this.#chunks += tables.co64.count;
   }
@@ -283,8 +326,10 @@ function blockTables({ view, row }: PlanSegment, { source, sample, count }: Stor
   return wholeTables(summary);
 }
 
-function hasNegativeOffsets({ view, row }: PlanSegment, track: number): boolean {
-  return view?.tracks[track]?.tables.negativeOffsets ?? row.tracks[track]?.negativeOffsets ?? false;
+/** Of the piece's own samples: what else the segment holds, or will hold, must not show in the answer. */
+function hasNegativeOffsets({ view, row }: PlanSegment, { source, sample, count }: StoredPiece): boolean {
+  const tables = view?.tracks[source.index]?.tables;
+  return tables?.hasNegativeOffsets(sample, sample + count) ?? row.tracks[source.index]?.negativeOffsets ?? false;
 }
 
 function scaledOffsets({ source, from, to }: StoredPiece, scale: number, raise: number): Int32Array {

@@ -12,6 +12,7 @@ import {
   writeFragment,
   writeInitSegment,
 } from '../mp4/fragment-writer.ts';
+import type { SampleTable } from '../mp4/tables.ts';
 import type { SegmentView, TrackView } from '../segment/view.ts';
 import { givenTracks, type HlsTracks, samplesIn, type Stretch, stretchOf } from './hls-units.ts';
 import { type Slice, VirtualFile } from './virtual-file.ts';
@@ -83,8 +84,9 @@ function expressible({ track, tables }: TrackView, { from, to }: Samples): Sampl
 }
 
 function trackFragment({ track, tables }: TrackView, { from, to }: Samples, trackId: number): TrackFragmentSpec {
-  const { count, dts, duration, size, offset, compositionOffset, sync } = tables.window(from, to);
-  const delay = delayOf(tables);
+  const window = tables.window(from, to);
+  const { count, dts, duration, size, offset, compositionOffset, sync } = window;
+  const delay = delayOf(window);
   return {
     ...{ trackId, kind: track.kind, from: 0, to: count, size, sync },
     compositionOffset: compositionOffset.map((ticks) => ticks - delay),
@@ -95,12 +97,14 @@ function trackFragment({ track, tables }: TrackView, { from, to }: Samples, trac
 }
 
 /**
- * What is added to all decode times of a segment and taken from its composition offsets, ticks: so that its first sync
- * sample is presented when it is decoded. Players that put a unit in its place by its decode time put its pictures there.
+ * What is added to the decode times of a unit and taken from its composition offsets, ticks: so that the first decode time
+ * is that of the first picture presented, as CMAF has it. Players that put a unit in its place by its decode time then
+ * put its pictures there, with no hole before them. Where pictures come at a constant rate it is the same for all units.
  */
-function delayOf(tables: TrackView['tables']): number {
-  const first = tables.syncAfter(0);
-  return first === tables.count ? 0 : tables.pts(first) - tables.dts(first);
+function delayOf({ count, dts, compositionOffset }: SampleTable): number {
+  let delay = Infinity;
+  for (let i = 0; i < count; i++) delay = Math.min(delay, (dts[i] ?? 0) + (compositionOffset[i] ?? 0) - (dts[0] ?? 0));
+  return delay;
 }
 
 /** An init segment; its digest is its name. */

@@ -138,7 +138,6 @@ export function keyTables(placed: readonly PlacedKeys[], endTicks: number, paylo
     ...{ segment, at, count: piece.count, track: piece.source.index, ranges: piece.ranges },
     ...{ start: piece.start, scale: piece.scale },
   }));
-  const table = (parts: HeaderPart[], count: number): TableSpec<HeaderPart> => ({ version: 0, count, parts });
   const stts = rows.map((row, i) => madeOnDemand(8 * row.count, () => lengths(row, rows[i + 1], endTicks)));
   const stsz = rows.map((row) => madeOnDemand(4 * row.count, async () => sizes(await samplesOf(row), row)));
   const co64 = rows.map(({ segment, track, count, at }) =>
@@ -150,6 +149,10 @@ export function keyTables(placed: readonly PlacedKeys[], endTicks: number, paylo
     stsc: { version: 0, count: 1, parts: [words(1, 1, 1)] },
     co64: table(co64, total),
   };
+}
+
+function table(parts: HeaderPart[], count: number): TableSpec<HeaderPart> {
+  return { version: 0, count, parts };
 }
 
 interface KeyRow {

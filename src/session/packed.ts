@@ -253,14 +253,23 @@ class PickLane {
   }
 
   advance(): void {
+    do this.#step();
+    while (this.#isLeftOut());
+  }
+
+  /** To the next sample of the ranges. */
+  #step(): void {
+    const { ranges } = this.pick;
+    this.#sample++;
+    while (this.#range < ranges.length && this.#sample >= (ranges[this.#range]?.to ?? 0)) {
+      this.#range++;
+      this.#sample = ranges[this.#range]?.from ?? 0;
+    }
+  }
+
+  #isLeftOut(): boolean {
     const { ranges, keyframes } = this.pick;
-    do {
-      this.#sample++;
-      while (this.#range < ranges.length && this.#sample >= (ranges[this.#range]?.to ?? 0)) {
-        this.#range++;
-        this.#sample = ranges[this.#range]?.from ?? 0;
-      }
-    } while (this.#range < ranges.length && keyframes && this.#samples?.sync[this.#sample] !== 1);
+    return keyframes && this.#range < ranges.length && this.#samples?.sync[this.#sample] !== 1;
   }
 }
 

@@ -12,7 +12,7 @@ import { FootageError } from '../errors.ts';
 import type { Track } from '../media.ts';
 import { writeSampleEntry } from '../mp4/sample-entry.ts';
 import { joinable, prefixesOf, trackOf } from './configuration.ts';
-import { buildFragmented } from './fragmented.ts';
+import { buildFragmented, type FragmentDeps } from './fragmented.ts';
 import { buildHeader } from './header.ts';
 import { type Manifest, manifestOf } from './manifest.ts';
 import type { PackedDeps, Prefixes } from './packed.ts';
@@ -50,7 +50,7 @@ function selectAll(runs: readonly Run[], request: PlanRequest): Part[] {
 }
 
 /** @throws FootageError E_RANGE_EMPTY, E_GAP, E_CHANGES */
-export function planMp4(runs: readonly Run[], request: PlanRequest, packed: PackedDeps): Plan {
+export function planMp4(runs: readonly Run[], request: PlanRequest, deps: PackedDeps & FragmentDeps): Plan {
   const all = selectAll(runs, request);
   const { parts: joined, answers } = joinable(all, request.changes, request.part);
   if (joined.length === 0) throw nothingThere(request);
@@ -62,14 +62,12 @@ export function planMp4(runs: readonly Run[], request: PlanRequest, packed: Pack
   const { gaps, keyframes, speed } = request;
   const timeline = buildTimeline(parts, { gaps, keyframes, speed, spans: delivered });
   const prefixes = prefixesOf(parts);
-  const payload = buildPayload(parts, timeline.tracks, { packed, prefixes, keyframes, choice: request.tracks });
+  const payload = buildPayload(parts, timeline.tracks, { packed: deps, prefixes, keyframes, choice: request.tracks });
   const creationUtcMs = delivered[0]?.startUtcMs ?? 0;
   const descriptions = timeline.tracks.map((track) => descriptionOf(track, parts));
   const input = { parts, timeline, payload, descriptions, prefixes, creationUtcMs };
   const slices =
-    request.format === 'fmp4'
-      ? buildFragmented({ ...input, deps: packed })
-      : [...buildHeader(input), ...payload.slices];
+    request.format === 'fmp4' ? buildFragmented({ ...input, deps }) : [...buildHeader(input), ...payload.slices];
   const etag = etagOf({ request, parts, timeline, descriptions, prefixes, creationUtcMs });
   const endUtcMs = Math.max(...delivered.map((span) => span.endUtcMs));
   return {
@@ -165,7 +163,7 @@ function etagOf({ request, parts, timeline, descriptions, prefixes, creationUtcM
     const description = descriptions[i];
     add([kind, timescale, edits, durationTicks, raise]);
     if (description !== undefined) hash.update(writeSampleEntry(description));
-    for (const piece of pieces) add(identityOf(piece, parts));
+    add(pieces.map((piece) => identityOf(piece, parts)));
   });
   return `"${hash.digest('hex').slice(0, 32)}"`;
 }

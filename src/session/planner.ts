@@ -6,6 +6,7 @@
 import type { Catalog, SegmentRow } from '../catalog/catalog.ts';
 import type { SegmentCache } from '../segment/cache.ts';
 import { loadRuns, type LoadDeps, rowsOf, TrackCache } from './load.ts';
+import { FragmentRows } from './fragment-layout.ts';
 import { Expansions } from './packed.ts';
 import { beginOf, type Plan, planMp4 } from './plan.ts';
 import type { PlanRequest } from './request.ts';
@@ -16,6 +17,7 @@ const MAX_CACHED_BYTES = 32 * 2 ** 20;
 export class Planner {
   readonly #deps: LoadDeps;
   readonly #plans = new Map<string, Plan>();
+  readonly #rows = new FragmentRows();
   #bytes = 0;
 
   constructor(deps: { readonly archive: string; readonly catalog: Catalog; readonly cache: SegmentCache }) {
@@ -29,7 +31,7 @@ export class Planner {
     const known = key === undefined ? undefined : this.#plans.get(key);
     if (known !== undefined) return known;
     const { runs, begun } = await this.#load(rows, request);
-    const plan = planMp4(runs, begun, { cache: this.#deps.cache, expansions: new Expansions() });
+    const plan = planMp4(runs, begun, { cache: this.#deps.cache, expansions: new Expansions(), rows: this.#rows });
     // A plan that begins in an earlier segment of its run depends on more than its key says.
     const ids = new Set(rows.map((row) => row.id));
     if (key !== undefined && plan.manifest.segments.every((id) => ids.has(id))) this.#keep(key, plan);
@@ -40,9 +42,11 @@ export class Planner {
   async #load(rows: readonly SegmentRow[], request: PlanRequest) {
     const runs = await loadRuns(rows, request, this.#deps);
     if (request.begin === 'exact') return { runs, begun: request };
-    const begun = { ...request, beginUtcMs: beginOf(runs, request) };
-    const span = { startUtcMs: begun.beginUtcMs, endUtcMs: request.endUtcMs };
-    return { runs: await loadRuns(rowsOf(request.camera, span, this.#deps), span, this.#deps), begun };
+    // A segment that is known by its row alone tells only roughly when it begins: looked into, it tells exactly.
+    const roughly = { ...request, beginUtcMs: beginOf(runs, request) };
+    const span = { startUtcMs: roughly.beginUtcMs, endUtcMs: request.endUtcMs };
+    const around = await loadRuns(rowsOf(request.camera, span, this.#deps), span, this.#deps);
+    return { runs: around, begun: { ...roughly, beginUtcMs: beginOf(around, roughly) } };
   }
 
   #keep(key: string, plan: Plan): void {
@@ -62,5 +66,6 @@ function keyOf(request: PlanRequest, rows: readonly SegmentRow[]): string | unde
   if (rows.some((row) => row.state === 'open')) return undefined;
   const { camera, startUtcMs, endUtcMs, gaps, changes, part, begin, tracks, keyframes, speed, format } = request;
   const segments = rows.map((row) => `${row.id}/${row.repairGeneration}`);
-  return [camera, startUtcMs, endUtcMs, gaps, changes, part, begin, tracks, keyframes, speed, format, ...segments].join(' ');
+  const options = [startUtcMs, endUtcMs, gaps, changes, part, begin, tracks, keyframes, speed, format];
+  return [camera, ...options, ...segments].join(' ');
 }

@@ -10,7 +10,7 @@ import { native } from '../../src/native.ts';
 import { openIfThere } from '../../src/segment/disk.ts';
 import { OPEN_PREFIX } from '../../src/segment/layout.ts';
 import { readTrailer } from '../../src/segment/reader.ts';
-import type { Manifest } from '../../src/session/plan.ts';
+import type { Manifest } from '../../src/session/manifest.ts';
 import { at, exportTo, picturesOf, variantFile } from '../support/acceptance.ts';
 import { footage, footageInBackground } from '../support/command.ts';
 import { type Packet, packets, warnings } from '../support/ffmpeg.ts';

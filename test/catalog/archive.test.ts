@@ -55,7 +55,7 @@ describe('before anything is made', () => {
     ]) {
       await expect(record(options)).rejects.toThrow(RangeError);
     }
-    const unknown: object = { speed: 2 };
+    const unknown: object = { pace: 2 };
     await expect(archive.session({ camera: 'door', start: START, duration: 1, ...unknown })).rejects.toThrow(TypeError);
     await expect(archive.import('door', CLIP, { start: START, ...unknown })).rejects.toThrow(TypeError);
     await expect(openArchive(archive.root, unknown)).rejects.toThrow(TypeError);

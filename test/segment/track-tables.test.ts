@@ -168,9 +168,9 @@ function sampleAnswers(tables: TrackTables) {
 
 /** What the tables say of the whole, and where nothing is. */
 function borderAnswers(tables: TrackTables) {
-  const { count, behind, negativeOffsets } = tables;
+  const { count, behind } = tables;
   return {
-    ...{ count, behind, negativeOffsets },
+    ...{ count, behind },
     sampleAt: [-Infinity, Infinity].map((ticks) => tables.sampleAt(ticks)),
     sampleAtOffset: [0, Infinity].map((at) => tables.sampleAtOffset(at)),
     sync: [tables.syncBefore(count), tables.syncAfter(count), tables.syncTimes()],
@@ -200,6 +200,7 @@ async function checkTrack(
     const [from, to] = stretch(shared, column.count);
     expect(columnsOf(sealed, from, to)).toEqual(columnsOf(column, from, to));
     expect(sealed.sums(from, to)).toEqual(column.sums(from, to));
+    expect(sealed.hasNegativeOffsets(from, to)).toBe(column.hasNegativeOffsets(from, to));
     const [first = 0, end = 0] = stretch(shared, chunks.length - 1).map((i) => chunks[i] ?? 0);
     if (end === first) continue;
     const entries = await entriesOf(sealed.block(first, end), kind, file);

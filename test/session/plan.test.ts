@@ -11,6 +11,7 @@ import { native } from '../../src/native.ts';
 import { SegmentCache } from '../../src/segment/cache.ts';
 import type { SegmentContents } from '../../src/segment/contents.ts';
 import { viewOfContents } from '../../src/segment/view.ts';
+import { FragmentRows } from '../../src/session/fragment-layout.ts';
 import { Expansions } from '../../src/session/packed.ts';
 import { type Plan, planMp4 } from '../../src/session/plan.ts';
 import { type AnswerOptions, answerPolicy } from '../../src/session/request.ts';
@@ -70,7 +71,7 @@ interface Wish extends AnswerOptions {
 
 function plan(runs: readonly Run[], { fromS = 0, toS = 3600, ...options }: Wish = {}): Plan {
   const span = { startUtcMs: START_UTC_MS + fromS * 1000, endUtcMs: START_UTC_MS + toS * 1000 };
-  const deps = { cache: new SegmentCache(native), expansions: new Expansions() };
+  const deps = { cache: new SegmentCache(native), expansions: new Expansions(), rows: new FragmentRows() };
   return planMp4(runs, { camera: 'door', ...span, ...answerPolicy(options) }, deps);
 }
 
