@@ -73,7 +73,10 @@ export async function readMoov(
   const moov = await readUpTo(file, trailer.moov.offset, trailer.moov.length);
   const index = indexOf(moov, trailer, native);
   if (index === undefined) {
-    throw new FootageError('E_DAMAGED', `The index of segment ${trailer.head.segment} is damaged: run "footage verify".`);
+    throw new FootageError(
+      'E_DAMAGED',
+      `The index of segment ${trailer.head.segment} is damaged: run "footage verify".`,
+    );
   }
   return { moov, index };
 }

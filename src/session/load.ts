@@ -15,10 +15,10 @@ import { type SegmentView, trackOfEntry } from '../segment/view.ts';
 import { sameFormats } from './configuration.ts';
 import { joinRun, type PlanSegment, type Run } from './run.ts';
 import type { Span } from './select.ts';
-import { aroundBegin, aroundEnd, aroundUtc, type Interval, zonesOf } from './zones.ts';
+import { aroundUtc, type Interval, REACH_S, zonesOf } from './zones.ts';
 
 /** Audio around a cut may lie in the segment before: frames that arrived late, and the one that primes the decoder. */
-const MARGIN_MS = 500;
+const MARGIN_MS = REACH_S * 1000;
 
 export interface LoadDeps {
   /** Folder of the archive. */
@@ -94,9 +94,10 @@ async function loadRun(rows: readonly SegmentRow[], span: Span, deps: LoadDeps):
   const [first] = candidates;
   if (first === undefined) return [];
   await addEarlier(candidates, span, deps);
+  const joints = jointsOf(candidates);
   const found: Candidate[] = [];
-  for (const one of candidates) found.push(...(needsView(candidates, one, span) ? await look(one, deps) : [one]));
-  const segments = found.map((one) => planSegment(found, one, span));
+  for (const one of candidates) found.push(...(needsView(one, joints, span) ? await look(one, deps) : [one]));
+  const segments = found.map((one) => planSegment(one, joints, span));
   const startUtcMs = Math.min(deps.catalog.runStart(first.row.run), ...known.map(startOf), ...candidates.map(startOf));
   return subRuns(segments).map((own) => joinRun(first.row.run, startUtcMs, own));
 }
@@ -158,22 +159,33 @@ function beginsWithSync({ row, view }: Candidate): boolean {
   return video?.firstSync ?? true;
 }
 
-/** Rows of sealed segments are enough where nothing begins, ends or is cut. */
-function needsView(all: readonly Candidate[], candidate: Candidate, span: Span): boolean {
-  return candidate.row.discontinuous || bordersOf(all, candidate, span).length > 0;
+/**
+ * Where something begins, ends or begins anew, as far around as samples of that time may lie in the file: seconds of the
+ * run. They may reach into segments before and behind.
+ */
+function jointsOf(all: readonly Candidate[]): Interval[] {
+  const joints: Interval[] = [];
+  const add = (fromS: number, toS: number) => joints.push({ fromS: fromS - REACH_S, toS: toS + REACH_S });
+  for (let i = 0; i <= all.length; i++) {
+    const [before, behind] = [all[i - 1], all[i]];
+    if (!follows(before, behind))
+      add(before ? endsOf(before).earliest : -Infinity, behind ? beginsOf(behind).latest : Infinity);
+    if (behind?.row.discontinuous || behind?.view?.discontinuous) add(beginsOf(behind).earliest, endsOf(behind).latest);
+  }
+  return joints;
 }
 
-type Border = 'start' | 'end' | 'first' | 'last';
+/** Rows of sealed segments are enough where nothing begins, ends or is cut. */
+function needsView(candidate: Candidate, joints: readonly Interval[], span: Span): boolean {
+  return holdsStart(candidate, span) || holdsEnd(candidate, span) || jointsIn(candidate, joints).length > 0;
+}
 
-/** What lies in a segment: a border of the span, the beginning or the end of what is continuous. */
-function bordersOf(all: readonly Candidate[], candidate: Candidate, span: Span): Border[] {
-  const at = all.indexOf(candidate);
-  const borders: Border[] = [];
-  if (startOf(candidate) < span.startUtcMs + MARGIN_MS) borders.push('start');
-  if (endOf(candidate) > span.endUtcMs - MARGIN_MS) borders.push('end');
-  if (!follows(all[at - 1], candidate)) borders.push('first');
-  if (!follows(candidate, all[at + 1])) borders.push('last');
-  return borders;
+const holdsStart = (candidate: Candidate, span: Span) => startOf(candidate) < span.startUtcMs + MARGIN_MS;
+const holdsEnd = (candidate: Candidate, span: Span) => endOf(candidate) > span.endUtcMs - MARGIN_MS;
+
+function jointsIn(candidate: Candidate, joints: readonly Interval[]): Interval[] {
+  const [fromS, toS] = [beginsOf(candidate).earliest, endsOf(candidate).latest];
+  return joints.filter((joint) => joint.fromS < toS && joint.toS > fromS);
 }
 
 /** Wall time of the first presented instant. The row of an open segment does not tell it exactly. */
@@ -215,37 +227,49 @@ function follows(before: Candidate | undefined, behind: Candidate | undefined): 
   return extents(behind).every(({ first }, i) => first !== undefined && first === ends[i]?.end);
 }
 
-/** First DTS and end of each track. */
-function extents({ row, view }: Candidate): { readonly first: number | undefined; readonly end: number | undefined }[] {
-  if (view === undefined) return row.tracks.map(({ firstDts, endDts }) => ({ first: firstDts, end: endDts }));
-  return view.tracks.map(({ tables }) => {
-    if (tables.count === 0) return { first: undefined, end: undefined };
+/** First DTS and end of a track. */
+interface Extent {
+  readonly timescale: number;
+  readonly first: number | undefined;
+  readonly end: number | undefined;
+}
+
+function extents({ row, view }: Candidate): Extent[] {
+  if (view === undefined) {
+    return row.tracks.map(({ timescale, firstDts, endDts }) => ({ timescale, first: firstDts, end: endDts }));
+  }
+  return view.tracks.map(({ track: { timescale }, tables }) => {
+    if (tables.count === 0) return { timescale, first: undefined, end: undefined };
     const last = tables.window(tables.count - 1, tables.count);
-    return { first: tables.dts(0), end: (last.dts[0] ?? 0) + (last.duration[0] ?? 0) };
+    return { timescale, first: tables.dts(0), end: (last.dts[0] ?? 0) + (last.duration[0] ?? 0) };
   });
 }
 
-function planSegment(all: readonly Candidate[], candidate: Candidate, span: Span): PlanSegment {
+/** Seconds of the run at which the tracks of a segment begin. */
+function beginsOf(candidate: Candidate): { readonly earliest: number; readonly latest: number } {
+  return outermost(extents(candidate).map(({ first, timescale }) => first && first / timescale));
+}
+
+/** Seconds of the run at which the tracks of a segment end. */
+function endsOf(candidate: Candidate): { readonly earliest: number; readonly latest: number } {
+  return outermost(extents(candidate).map(({ end, timescale }) => end && end / timescale));
+}
+
+function outermost(instants: readonly (number | undefined)[]): { readonly earliest: number; readonly latest: number } {
+  const present = instants.filter((instant) => instant !== undefined);
+  return { earliest: Math.min(...present), latest: Math.max(...present) };
+}
+
+function planSegment(candidate: Candidate, joints: readonly Interval[], span: Span): PlanSegment {
   const { row, path, view, tracks } = candidate;
   if (view === undefined) {
     const counts = row.tracks.map(({ samples }) => samples);
     return { row, path, view, zones: [{ kind: 'block', from: counts.map(() => 0), to: counts }], tracks };
   }
-  const intervals = bordersOf(all, candidate, span).map((border) => intervalOf(border, view, span));
+  const intervals = jointsIn(candidate, joints);
+  if (holdsStart(candidate, span)) intervals.push(aroundUtc(view, span.startUtcMs));
+  if (holdsEnd(candidate, span)) intervals.push(aroundUtc(view, span.endUtcMs));
   return { row, path, view, zones: zonesOf(view, intervals), tracks };
-}
-
-function intervalOf(border: Border, view: SegmentView, span: Span): Interval {
-  switch (border) {
-    case 'start':
-      return aroundUtc(view, span.startUtcMs);
-    case 'end':
-      return aroundUtc(view, span.endUtcMs);
-    case 'first':
-      return aroundBegin(view);
-    default:
-      return aroundEnd(view);
-  }
 }
 
 async function readEntry(path: string, offset: number, length: number): Promise<Uint8Array> {

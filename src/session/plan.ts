@@ -19,13 +19,13 @@ import type { PackedDeps, Prefixes } from './packed.ts';
 import { buildPayload } from './payload.ts';
 import type { PlanRequest } from './request.ts';
 import type { Run } from './run.ts';
-import { type Part, selectRun, showInside, type Span } from './select.ts';
+import { type Part, placed, selectRun, type Span } from './select.ts';
 import type { AnswerTrack, Piece } from './pieces.ts';
 import { buildTimeline, type Timeline } from './timeline.ts';
 import { VirtualFile } from './virtual-file.ts';
 
 /** Part of every ETag: raised whenever the same plan would give other bytes than before. */
-const RENDERER_VERSION = 2;
+export const RENDERER_VERSION = 2;
 
 export interface Plan {
   readonly file: VirtualFile;
@@ -54,7 +54,7 @@ export function planMp4(runs: readonly Run[], request: PlanRequest, deps: Packed
   const all = selectAll(runs, request);
   const { parts: joined, answers } = joinable(all, request.changes, request.part);
   if (joined.length === 0) throw nothingThere(request);
-  const parts = joined.map((part, i) => showInside(part, i > 0, i + 1 < joined.length));
+  const parts = joined.map((part, i) => placed(part, i > 0, i + 1 < joined.length));
   const delivered = parts.map(spanOf);
   // What other pieces of a split answer hold is not missing.
   const missing = missingFrom(answers > 1 ? [...delivered, ...all.map(spanOf)] : delivered, request);

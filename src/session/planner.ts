@@ -17,6 +17,7 @@ const MAX_CACHED_BYTES = 32 * 2 ** 20;
 export class Planner {
   readonly #deps: LoadDeps;
   readonly #plans = new Map<string, Plan>();
+  readonly #expansions = new Expansions();
   readonly #rows = new FragmentRows();
   #bytes = 0;
 
@@ -29,13 +30,13 @@ export class Planner {
     const rows = rowsOf(request.camera, request, this.#deps);
     const key = keyOf(request, rows);
     const known = key === undefined ? undefined : this.#plans.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) return this.#keep(key ?? '', known);
     const { runs, begun } = await this.#load(rows, request);
-    const plan = planMp4(runs, begun, { cache: this.#deps.cache, expansions: new Expansions(), rows: this.#rows });
+    const plan = planMp4(runs, begun, { cache: this.#deps.cache, expansions: this.#expansions, rows: this.#rows });
     // A plan that begins in an earlier segment of its run depends on more than its key says.
     const ids = new Set(rows.map((row) => row.id));
-    if (key !== undefined && plan.manifest.segments.every((id) => ids.has(id))) this.#keep(key, plan);
-    return plan;
+    const isWhole = plan.manifest.segments.every((id) => ids.has(id));
+    return key !== undefined && isWhole ? this.#keep(key, plan) : plan;
   }
 
   /** Where the beginning is moved to a sync sample, it is that instant around which has to be looked. */
@@ -49,15 +50,16 @@ export class Planner {
     return { runs: around, begun: { ...roughly, beginUtcMs: beginOf(around, roughly) } };
   }
 
-  #keep(key: string, plan: Plan): void {
-    if (this.#plans.has(key)) return;
+  /** The plan becomes the one that was asked for last; those that were asked for longest ago make room. */
+  #keep(key: string, plan: Plan): Plan {
+    if (!this.#plans.delete(key)) this.#bytes += plan.file.memoryBytes;
     this.#plans.set(key, plan);
-    this.#bytes += plan.file.memoryBytes;
     for (const [oldest, { file }] of this.#plans) {
       if (this.#bytes <= MAX_CACHED_BYTES) break;
       this.#plans.delete(oldest);
       this.#bytes -= file.memoryBytes;
     }
+    return plan;
   }
 }
 

@@ -76,7 +76,7 @@ export function selectRun(run: Run, wish: Wish): Part[] {
   });
 }
 
-/** Run time in seconds whose audio belongs to a stretch. */
+/** Run time in seconds whose audio belongs to a stretch: a frame over a border goes with what is behind it. */
 interface Window {
   readonly fromS: number;
   readonly toS: number;
@@ -100,8 +100,8 @@ function selectPictures(source: RunTrack, stretch: Stretch, wish: Wish): Picture
   const bounds = covered ? including(source, stretch, cover, low, high) : { low, high };
   const shownFrom = covered ? cover : first;
   const sync = syncBefore(source, stretch, bounds.low, shownFrom);
-  const startsBetween = sync !== undefined && ptsAt(items, sync) < shownFrom;
-  if (sync === undefined || (wish.begin === 'next' && (covered || startsBetween))) {
+  // With nothing earlier in the file, a stretch that has begun is entered at a sync sample.
+  if (sync === undefined || (wish.begin === 'next' && cover > -Infinity)) {
     return fromNextSync(source, stretch, wish);
   }
   const from = wish.begin === 'keyframe' ? ptsAt(items, sync) : shownFrom;
@@ -200,12 +200,8 @@ function videoPart(
   const { timescale } = source;
   const fromS = pictures.from / timescale;
   const endS = pictures.to / timescale;
-  // Without a picture at the border, the audio may begin before the pictures or end behind them.
-  const audioFromS = pictures.cutAtStart ? fromS : -Infinity;
-  const audioToS = pictures.cutAtEnd ? endS : Infinity;
-  const limits = { fromS: Math.max(window.fromS, audioFromS), toS: Math.min(window.toS, audioToS) };
-  const audios = audioTracks.map((track) => selectAudio(track, limits, wish, pictures));
-  const starts = audios.map((audio) => (audio === undefined ? Infinity : firstInstant(audio, limits.fromS)));
+  const audios = audioTracks.map((track) => selectAudio(track, window, wish, pictures));
+  const starts = audios.map((audio) => (audio === undefined ? Infinity : firstInstant(audio, window.fromS)));
   return {
     run,
     video: pictures.selection,
@@ -224,38 +220,40 @@ function firstInstant({ source, from }: Selection, notBeforeS: number): number {
   return Math.max(0, notBeforeS, (source.items.dts[from] ?? 0) / source.timescale);
 }
 
-/** Audio frames that meet the limits; where these are open, the span decides by the audio's own clock. */
+/**
+ * Audio frames of the window that are presented together with the pictures. Where no picture lies at a border of the
+ * span, the audio may begin before the pictures or end behind them, and its own clock decides.
+ */
 function selectAudio(
   source: RunTrack,
-  limits: Window,
+  window: Window,
   wish: Wish,
-  cut: { readonly cutAtStart: boolean; readonly cutAtEnd: boolean },
+  pictures: Pictures | undefined,
 ): Selection | undefined {
   const { items, timescale } = source;
-  const fromTicks = limits.fromS * timescale;
-  const toTicks = limits.toS * timescale;
+  const ticksOf = (pts: number) =>
+    pictures === undefined ? pts : (pts / pictures.selection.source.timescale) * timescale;
+  const begin = pictures?.cutAtStart ? ticksOf(pictures.from) : undefined;
+  const end = pictures?.cutAtEnd ? ticksOf(pictures.to) : undefined;
   let from = -1;
   let to = -1;
   for (let i = 0; i < items.count; i++) {
     const dts = items.dts[i] ?? 0;
-    const end = dts + (items.duration[i] ?? 0);
-    if (end <= 0 || end <= fromTicks + EPSILON_TICKS || dts >= toTicks - EPSILON_TICKS) continue;
-    if (!cut.cutAtStart && end <= source.ticksAt(wish.startUtcMs, i)) continue;
-    if (!cut.cutAtEnd && dts >= source.ticksAt(wish.endUtcMs, i)) continue;
-    if (wish.begin === 'next' && isBefore(source, i, cut.cutAtStart ? fromTicks : undefined, wish)) continue;
+    const endDts = dts + (items.duration[i] ?? 0);
+    if (endDts <= Math.max(0, window.fromS * timescale + EPSILON_TICKS)) continue;
+    if (endDts > window.toS * timescale + EPSILON_TICKS) break;
+    const start = begin ?? source.ticksAt(wish.startUtcMs, i);
+    // A frame is left out as a whole if nothing that begins earlier may be in the file.
+    if (endDts <= start + EPSILON_TICKS || (wish.begin === 'next' && dts < start - EPSILON_TICKS)) continue;
+    if (dts >= (end ?? source.ticksAt(wish.endUtcMs, i)) - EPSILON_TICKS) continue;
     if (from === -1) from = i;
     to = i + 1;
   }
   return from === -1 ? undefined : { source, from, to };
 }
 
-/** Whether a frame begins before what is wanted: with nothing earlier in the file, it is left out as a whole. */
-function isBefore(source: RunTrack, item: number, fromTicks: number | undefined, { startUtcMs }: Span): boolean {
-  return (source.items.dts[item] ?? 0) < (fromTicks ?? source.ticksAt(startUtcMs, item)) - EPSILON_TICKS;
-}
-
-function audioPart(run: Run, tracks: readonly RunTrack[], wish: Wish, limits: Window): Part | undefined {
-  const audios = tracks.map((track) => selectAudio(track, limits, wish, { cutAtStart: false, cutAtEnd: false }));
+function audioPart(run: Run, tracks: readonly RunTrack[], wish: Wish, window: Window): Part | undefined {
+  const audios = tracks.map((track) => selectAudio(track, window, wish, undefined));
   const present = audios.filter((audio) => audio !== undefined);
   if (present.length === 0) return undefined;
   return {
@@ -276,10 +274,30 @@ function endInstant({ source, to }: Selection): number {
 }
 
 /**
- * Parts that are not at the answer's ends cannot hide anything: one that would begin inside a GOP begins with the GOP,
- * and one that would end with hidden reference pictures shows them.
+ * A part at its place in the answer. An answer of which nothing earlier may be in the file begins with the pictures of
+ * its first part. Parts that are not at the answer's ends cannot hide anything: one that would begin inside a GOP begins
+ * with the GOP, and one that would end with hidden reference pictures shows them.
  */
-export function showInside(part: Part, hasForerunner: boolean, hasSuccessor: boolean): Part {
+export function placed(part: Part, hasForerunner: boolean, hasSuccessor: boolean): Part {
+  return showInside(hasForerunner ? part : beginBare(part), hasForerunner, hasSuccessor);
+}
+
+function beginBare(part: Part): Part {
+  const { video, pictures, nothingBefore } = part;
+  if (!nothingBefore || video === undefined || pictures === undefined) return part;
+  const originS = pictures.from / video.source.timescale;
+  return { ...part, originS, audios: part.audios.map((audio) => audio && beginningAt(audio, originS)) };
+}
+
+/** The frames that do not begin before an instant of the run. */
+function beginningAt({ source, from, to }: Selection, instantS: number): Selection | undefined {
+  const ticks = instantS * source.timescale - EPSILON_TICKS;
+  let first = from;
+  while (first < to && (source.items.dts[first] ?? 0) < ticks) first++;
+  return first === to ? undefined : { source, from: first, to };
+}
+
+function showInside(part: Part, hasForerunner: boolean, hasSuccessor: boolean): Part {
   const { video, pictures } = part;
   if (video === undefined || pictures === undefined) return part;
   const { items, timescale } = video.source;

@@ -153,7 +153,9 @@ class Joints {
     const tick = (dts: number) => Math.round(dts * scale) + shift;
     this.#joinAt(tick(items.dts[from] ?? 0));
     for (const group of source.groups(from, to)) {
-      this.#pieces.push(pieceOf(group, { part: this.starts.length - 1, source, start: tick(items.dts[group.from] ?? 0) }));
+      this.#pieces.push(
+        pieceOf(group, { part: this.starts.length - 1, source, start: tick(items.dts[group.from] ?? 0) }),
+      );
       const end = (items.dts[group.to - 1] ?? 0) + (items.duration[group.to - 1] ?? 0);
       this.#lastDts = tick(end - group.lastTicks);
       this.#lastDuration = tick(end) - this.#lastDts;

@@ -112,7 +112,8 @@ async function* storedParts(slice: Slice, from: number, to: number): AsyncGenera
     if (missing < 0) break;
     if (sliceLength(part) > 0) yield part;
   }
-  if (missing !== 0) throw new RangeError(`a computed slice gives other bytes than it announced (${missing} are missing)`);
+  if (missing !== 0)
+    throw new RangeError(`a computed slice gives other bytes than it announced (${missing} are missing)`);
 }
 
 /** The bytes [from, to) of a slice. */

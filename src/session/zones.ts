@@ -21,25 +21,15 @@ export interface Zone {
 }
 
 /** A window reaches this far beyond its instant: farther than tracks are apart in a file, or than cameras drift. */
-const REACH_S = 1;
+export const REACH_S = 1;
+/** Pictures that may be decoded before one that is shown, and one more: of a slow camera they take longer. */
+const REORDERED = 17;
 
 /** Around a wall time, as the segment's head tells it. */
 export function aroundUtc({ head }: SegmentView, utcMs: number): Interval {
   const { track, dts, utcMs: anchorMs } = head.anchor;
   const atS = dts / (head.tracks[track]?.timescale ?? 1) + (utcMs - anchorMs) / 1000;
   return { fromS: atS - REACH_S, toS: atS + REACH_S };
-}
-
-/** The beginnings of all tracks. */
-export function aroundBegin(view: SegmentView): Interval {
-  const begins = filled(view).map(({ track, tables }) => tables.dts(0) / track.timescale);
-  return { fromS: -Infinity, toS: Math.max(...begins) + REACH_S };
-}
-
-/** The ends of all tracks. */
-export function aroundEnd(view: SegmentView): Interval {
-  const ends = filled(view).map(({ track, tables }) => tables.dts(tables.count - 1) / track.timescale);
-  return { fromS: Math.min(...ends) - REACH_S, toS: Infinity };
 }
 
 const filled = ({ tracks }: SegmentView) => tracks.filter(({ tables }) => tables.count > 0);
@@ -92,7 +82,7 @@ function stretchOf(view: SegmentView, { fromS, toS }: Interval): FileStretch {
 function firstOf({ track, tables }: TrackView, fromS: number): number {
   if (fromS === -Infinity) return 0;
   const first = Math.min(tables.sampleAt(Math.floor(fromS * track.timescale)), tables.count - 1);
-  return track.kind === 'video' ? tables.syncBefore(first) : first;
+  return track.kind === 'video' ? tables.syncBefore(Math.max(0, first - REORDERED)) : first;
 }
 
 function endOf({ track, tables }: TrackView, toS: number): number {

@@ -173,13 +173,13 @@ describe('sample entries', () => {
   });
 });
 
-describe('the roll group of Opus', () => {
-  /** roll_distance of `sgpd`, and sample_count of `sbgp`. */
-  const roll = (samples: number, durationTicks: number) => {
-    const [sgpd, sbgp] = sampleGroups(OPUS, samples, durationTicks);
-    return [sgpd && Buffer.from(sgpd).readInt16BE(24), sbgp && Buffer.from(sbgp).readUInt32BE(20)];
-  };
+/** roll_distance of `sgpd`, and sample_count of `sbgp`. */
+function roll(samples: number, durationTicks: number): unknown {
+  const [sgpd, sbgp] = sampleGroups(OPUS, samples, durationTicks);
+  return [sgpd && Buffer.from(sgpd).readInt16BE(24), sbgp && Buffer.from(sbgp).readUInt32BE(20)];
+}
 
+describe('the roll group of Opus', () => {
   test('reaches back 80 ms, whatever the packets last', () => {
     expect(roll(500, 500 * 960)).toEqual([-4, 500]);
     expect(roll(9, 9 * 2880)).toEqual([-2, 9]);

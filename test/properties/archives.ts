@@ -128,7 +128,7 @@ export const shares = fc.integer({ min: 0, max: 999 }).map((n) => n / 1000);
 
 const video: fc.Arbitrary<VideoSpec> = fc.record({
   format: fc.constantFrom(...VIDEO_FORMATS),
-  pace: fc.integer({ min: 1, max: 6 }),
+  pace: fc.oneof({ weight: 9, arbitrary: fc.integer({ min: 1, max: 6 }) }, { weight: 1, arbitrary: fc.constant(25) }),
   gops: fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 14, size: 'max' }),
   order: fc.constantFrom('asShown', 'bFrames', 'leading'),
   negativeOffsets: fc.boolean(),
@@ -161,7 +161,10 @@ const recording: fc.Arbitrary<RecordingSpec> = fc.record({
   gapMs: fc.oneof(fc.integer({ min: -4000, max: 4000 }), fc.constantFrom(0, 15, -15, 40, 12_000)),
   baseMs: fc.constantFrom(0, 0, 0, 5000, 86_400_000, -700),
   stamped: fc.boolean(),
-  segmentMs: fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 200, max: 3000 }) }, { weight: 1, arbitrary: fc.constant(20_000) }),
+  segmentMs: fc.oneof(
+    { weight: 3, arbitrary: fc.integer({ min: 200, max: 3000 }) },
+    { weight: 1, arbitrary: fc.constant(20_000) },
+  ),
   seed: fc.nat(),
 });
 

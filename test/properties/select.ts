@@ -185,12 +185,9 @@ interface Window {
 function picturePart(run: Run, line: Line, pictures: Pictures, request: Request, window: Window): Part {
   const { cutAtStart, cutAtEnd, samples } = pictures;
   const [from, end] = [flicks(line, pictures.from), flicks(line, pictures.to)];
-  const limits = {
-    from: Math.max(window.from, cutAtStart ? from : -Infinity),
-    to: Math.min(window.to, cutAtEnd ? end : Infinity),
-  };
-  const audios = run.audios.map((audio) => soundOf(run, audio, { request, limits, cutAtStart, cutAtEnd }));
-  const begins = audios.map((frames, rank) => Math.max(limits.from, soundBegin(run.audios[rank], frames)));
+  const limits = { from: cutAtStart ? from : undefined, to: cutAtEnd ? end : undefined };
+  const audios = run.audios.map((audio) => soundOf(run, audio, { request, limits, window }));
+  const begins = audios.map((frames, rank) => Math.max(window.from, soundBegin(run.audios[rank], frames)));
   const origin = cutAtStart ? from : Math.min(from, ...begins);
   return {
     ...{ run, video: samples, audios, pictures: { from, to: end }, origin, end, cutAtEnd, inHole: false },
@@ -217,26 +214,25 @@ function utcAt(run: Run, line: Line, sample: Sample | undefined, at: number): nu
 
 interface SoundLimits {
   readonly request: Request;
-  readonly limits: Window;
-  /** Whether a picture lies at the border; where none does, the range itself is the limit. */
-  readonly cutAtStart: boolean;
-  readonly cutAtEnd: boolean;
+  /** A frame over a border goes with what is behind it. */
+  readonly window: Window;
+  /** Where a picture lies at the border of the range; where none does, the range itself is the limit. */
+  readonly limits: { readonly from: number | undefined; readonly to: number | undefined };
 }
 
 /** All frames from the first to the last one that is presented. */
 function soundOf(run: Run, line: Line | undefined, within: SoundLimits): readonly Sample[] {
   if (line === undefined) return [];
-  const { request, limits, cutAtStart, cutAtEnd } = within;
-  const start = (frame: Sample) => tickOf(run, line, request.startUtcMs, frame);
-  const meets = (frame: Sample) =>
-    !isHidden(frame) &&
-    flicks(line, endDts(frame)) > limits.from &&
-    flicks(line, frame.dts) < limits.to &&
-    (cutAtStart || endDts(frame) > start(frame)) &&
-    (cutAtEnd || frame.dts < tickOf(run, line, request.endUtcMs, frame));
-  // A frame is left out as a whole if nothing that begins earlier may be in the file.
-  const late = (frame: Sample) => (cutAtStart ? flicks(line, frame.dts) >= limits.from : frame.dts >= start(frame));
-  const wanted = (frame: Sample) => meets(frame) && (request.begin !== 'next' || late(frame));
+  const { request, window, limits } = within;
+  const border = (utcMs: number, frame: Sample) => flicks(line, tickOf(run, line, utcMs, frame));
+  const wanted = (frame: Sample) => {
+    const [begin, end] = [flicks(line, frame.dts), flicks(line, endDts(frame))];
+    const start = limits.from ?? border(request.startUtcMs, frame);
+    const inWindow = !isHidden(frame) && end > window.from && end <= window.to;
+    // A frame is left out as a whole if nothing that begins earlier may be in the file.
+    const late = request.begin !== 'next' || begin >= start;
+    return inWindow && late && end > start && begin < (limits.to ?? border(request.endUtcMs, frame));
+  };
   const first = line.samples.findIndex(wanted);
   return first === -1 ? [] : line.samples.slice(first, line.samples.findLastIndex(wanted) + 1);
 }
@@ -251,8 +247,9 @@ function soundParts(run: Run, request: Request): Part[] {
   });
 }
 
-function soundPart(run: Run, request: Request, limits: Window): Part[] {
-  const audios = run.audios.map((line) => soundOf(run, line, { request, limits, cutAtStart: false, cutAtEnd: false }));
+function soundPart(run: Run, request: Request, window: Window): Part[] {
+  const limits = { from: undefined, to: undefined };
+  const audios = run.audios.map((line) => soundOf(run, line, { request, window, limits }));
   if (audios.every((frames) => frames.length === 0)) return [];
   const begins = audios.map((frames, rank) => soundBegin(run.audios[rank], frames));
   const origin = Math.min(...begins);
