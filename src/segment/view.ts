@@ -12,7 +12,9 @@ import { parseStsd, writeSampleEntry } from '../mp4/sample-entry.ts';
 import type { Native } from '../native-types.ts';
 import { clocksOf, type SegmentContents } from './contents.ts';
 import { configurations, readMoov, readSealed } from './reader.ts';
-import { ColumnTables, SealedTables, type TrackTables } from './track-tables.ts';
+import { ColumnTables } from './column-tables.ts';
+import { SealedTables } from './sealed-tables.ts';
+import type { TrackTables } from './track-tables.ts';
 
 export interface TrackView {
   readonly track: Track;

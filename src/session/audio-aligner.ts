@@ -3,6 +3,7 @@
  * and the rest, never more than half a frame, is carried on: players that ignore the time of audio samples stay in step.
  */
 import { FootageError } from '../errors.ts';
+import type { Track } from '../media.ts';
 import { isG711, preRollSeconds } from '../mp4/codec.ts';
 import { editsOf } from '../mp4/edits.ts';
 import type { ItemGroup, RunTrack } from './run.ts';
@@ -73,7 +74,7 @@ export class AudioAligner {
     const track = run.segments[group?.segment ?? 0]?.tracks[source.index];
     if (track === undefined) throw new RangeError('a selection has a track');
     const usual = usualLength(source, from, to);
-    this.#wholeFrame = Math.round((usual * this.#timescale) / source.timescale);
+    this.#wholeFrame = Math.round(wholeSeconds(usual / source.timescale, track) * this.#timescale);
     this.#codec = track.codec;
     this.#silence = silentFrame(track, usual);
   }
@@ -195,6 +196,11 @@ function noSilence(codec: string): FootageError {
 
 function isSingle(source: RunTrack, item: number): boolean {
   return source.groups(item, item + 1)[0]?.kind === 'window';
+}
+
+/** A frame is so many samples as it is decoded, which a coarse timescale may not tell exactly. */
+function wholeSeconds(told: number, { sampleRate }: Track): number {
+  return sampleRate === undefined || sampleRate === 0 ? told : Math.round(told * sampleRate) / sampleRate;
 }
 
 /** The length of most frames among the single items of a selection, ticks. */

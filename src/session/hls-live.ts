@@ -37,8 +37,9 @@ export class LiveList {
   /** Takes the entries that there are now, in order, and returns those to show. */
   update(entries: readonly Entry[], nowUtcMs: number): LiveWindow {
     const found = entries.map((entry) => ({ key: keyOf(entry), entry }));
-    const last = this.#window.at(-1)?.key;
-    const at = found.findLastIndex(({ key }) => key === last);
+    const known = new Set(this.#window.map(({ key }) => key));
+    // The last one that is known: who looked earlier and comes later has nothing new.
+    const at = found.findLastIndex(({ key }) => known.has(key));
     if (at === -1) this.#beginAnew(found, nowUtcMs);
     else this.#window = [...this.#window, ...found.slice(at + 1)];
     this.#slide();

@@ -5,16 +5,13 @@
  * Both are decided by their names: a name never stands for other bytes.
  */
 import { createHash } from 'node:crypto';
-import {
-  type FragmentSpec,
-  STYP,
-  type TrackFragmentSpec,
-  writeFragment,
-  writeInitSegment,
-} from '../mp4/fragment-writer.ts';
+import type { Track } from '../media.ts';
+import { concatBytes } from '../mp4/box.ts';
+import { STYP, type TrackFragmentSpec, writeFragment, writeInitSegment } from '../mp4/fragment-writer.ts';
 import type { SampleTable } from '../mp4/tables.ts';
 import type { SegmentView, TrackView } from '../segment/view.ts';
-import { givenTracks, type HlsTracks, samplesIn, type Stretch, stretchOf } from './hls-units.ts';
+import { earliestSound, type Fill, filledBefore, fillsOf, type Silence, silenceOf, withFills } from './hls-silence.ts';
+import { givenTracks, type HlsTracks, type Samples, samplesIn, type Stretch, stretchOf } from './hls-units.ts';
 import { type Slice, VirtualFile } from './virtual-file.ts';
 
 /** Part of every ETag: raised whenever the same name would give other bytes than before. */
@@ -36,61 +33,93 @@ export interface UnitFile {
 }
 
 /** Undefined if the segment has no such unit (yet). */
-export function mediaOf(
-  file: UnitFile,
-  choice: HlsTracks,
-  { from, to }: { readonly from: number; readonly to: number },
-): VirtualFile | undefined {
-  const given = givenTracks(file.view, choice);
-  const stretch = stretchOf(file.view, given, { from, to }, file.ended);
-  if (stretch === undefined) return undefined;
-  const identity = [RENDERER_VERSION, file.id, file.repairGeneration, choice, from, to];
-  const lastModifiedUtcMs = Math.ceil(endOf(file.view, given[0] ?? 0, to) / 1000) * 1000;
-  const slices: Slice[] = [
-    { kind: 'bytes', data: STYP },
-    { kind: 'bytes', data: writeFragment(fragmentOf(file.view, given, stretch, from)) },
-    { kind: 'file', path: file.path, offset: stretch.from, length: stretch.to - stretch.from },
+export function mediaOf(file: UnitFile, choice: HlsTracks, { from, to }: Samples): VirtualFile | undefined {
+  const { view, ended, path } = file;
+  const given = givenTracks(view, choice, ended);
+  const stretch = stretchOf(view, given, { from, to }, ended);
+  const [leading, sound] = given.map((index) => view.tracks[index]);
+  if (stretch === undefined || leading === undefined) return undefined;
+  const pictures = leading.tables.window(from, to);
+  const factor = (sound?.track.timescale ?? 1) / leading.track.timescale;
+  const own = sound && filled(sound, stretch, shownIn(pictures, factor), view.head.sequence > 0);
+  const before = (offset: number) => filledBefore(own?.fills ?? [], own?.silence, offset);
+  const tracks = [
+    fragmentTrack(leading.track, { ...pictures, offset: pictures.offset.map((at) => at + before(at)) }, 1),
   ];
-  return new VirtualFile(slices, etagOf(JSON.stringify(identity)), lastModifiedUtcMs);
+  if (own !== undefined && own.samples.count > 0) tracks.push(fragmentTrack(own.track, own.samples, 2));
+  const mediaBytes = stretch.to - stretch.from + before(stretch.to);
+  const header = writeFragment({ sequence: from + 1, mediaPosition: stretch.from, mediaBytes, tracks });
+  const identity = [RENDERER_VERSION, file.id, file.repairGeneration, choice, from, to];
+  const slices = [bytes(STYP), bytes(header), ...mediaSlices(path, stretch, own)];
+  return new VirtualFile(slices, etagOf(JSON.stringify(identity)), lastModifiedOf(view, given[0] ?? 0, pictures));
 }
 
-/** Wall time at which the sample before `to` ends. */
-function endOf({ tracks, clocks }: SegmentView, index: number, to: number): number {
-  const last = tracks[index]?.tables.window(to - 1, to);
-  const dts = last?.dts[0] ?? 0;
-  return clocks[index]?.utcMs(dts + (last?.duration[0] ?? 0), dts) ?? 0;
+const bytes = (data: Uint8Array): Slice => ({ kind: 'bytes', data });
+
+/** Wall time at which the last sample ends, rounded up to a second. */
+function lastModifiedOf({ clocks }: SegmentView, index: number, { count, dts, duration }: SampleTable): number {
+  const last = dts[count - 1] ?? 0;
+  const utcMs = clocks[index]?.utcMs(last + (duration[count - 1] ?? 0), last) ?? 0;
+  return Math.ceil(utcMs / 1000) * 1000;
 }
 
-function fragmentOf(view: SegmentView, given: readonly number[], stretch: Stretch, from: number): FragmentSpec {
-  const present = given.flatMap((index) => {
-    const track = view.tracks[index];
-    const samples = track && expressible(track, samplesIn(track, stretch));
-    return track === undefined || samples === undefined || samples.from >= samples.to ? [] : [{ track, samples }];
-  });
-  return {
-    sequence: from + 1,
-    mediaPosition: stretch.from,
-    mediaBytes: stretch.to - stretch.from,
-    tracks: present.map(({ track, samples }, i) => trackFragment(track, samples, i + 1)),
+/** The sound of a unit. */
+interface Filled {
+  readonly track: Track;
+  readonly samples: SampleTable;
+  readonly fills: readonly Fill[];
+  readonly silence: Silence | undefined;
+}
+
+function filled({ track, tables }: TrackView, stretch: Stretch, shown: Samples, goesOn: boolean): Filled {
+  const { from, to } = samplesIn({ track, tables }, stretch);
+  const silence = silenceOf(track);
+  const last = from === 0 ? undefined : tables.window(from - 1, from);
+  const previousEnd = last && (last.dts[0] ?? 0) + (last.duration[0] ?? 0);
+  const earliest = silence === undefined ? -Infinity : earliestSound(track.timescale, shown, previousEnd, goesOn);
+  // Sound that was over long before time 0 has no decode time that could be written.
+  const firstTicks = Math.max(earliest, -TIME_OFFSET_S * track.timescale);
+  const samples = tables.window(Math.min(to, Math.max(from, tables.sampleAt(Math.ceil(firstTicks)))), to);
+  if (silence === undefined) return { track, samples, silence, fills: [] };
+  const fills = fillsOf(samples, track.timescale, stretch, shown, silence.ticks);
+  return { track, silence, fills, samples: withFills(samples, fills, silence) };
+}
+
+/** When pictures are shown, in ticks of which each of theirs is `factor`. */
+function shownIn({ count, dts, compositionOffset, duration }: SampleTable, factor: number): Samples {
+  let [from, to] = [Infinity, -Infinity];
+  for (let i = 0; i < count; i++) {
+    const pts = (dts[i] ?? 0) + (compositionOffset[i] ?? 0);
+    from = Math.min(from, pts);
+    to = Math.max(to, pts + (duration[i] ?? 0));
+  }
+  return { from: from * factor, to: to * factor };
+}
+
+/** The stretch of the file, with silence in between. */
+function mediaSlices(path: string, stretch: Stretch, fill: Filled | undefined): Slice[] {
+  const slices: Slice[] = [];
+  let { from } = stretch;
+  const upTo = (offset: number) => {
+    if (offset > from) slices.push({ kind: 'file', path, offset: from, length: offset - from });
+    from = offset;
   };
+  const data = fill?.silence?.data ?? new Uint8Array(0);
+  for (const { at, count } of fill?.fills ?? []) {
+    upTo(at);
+    slices.push(bytes(concatBytes(Array.from({ length: count }, () => data))));
+  }
+  upTo(stretch.to);
+  return slices;
 }
 
-/** Samples [from, to). */
-type Samples = ReturnType<typeof samplesIn>;
-
-/** Without sound that was over long before time 0: its decode times would be negative. */
-function expressible({ track, tables }: TrackView, { from, to }: Samples): Samples {
-  return { from: Math.max(from, tables.sampleAt(-TIME_OFFSET_S * track.timescale)), to };
-}
-
-function trackFragment({ track, tables }: TrackView, { from, to }: Samples, trackId: number): TrackFragmentSpec {
-  const window = tables.window(from, to);
-  const { count, dts, duration, size, offset, compositionOffset, sync } = window;
-  const delay = delayOf(window);
+function fragmentTrack({ kind, timescale }: Track, samples: SampleTable, trackId: number): TrackFragmentSpec {
+  const { count, dts, duration, size, offset, compositionOffset, sync } = samples;
+  const delay = delayOf(samples);
   return {
-    ...{ trackId, kind: track.kind, from: 0, to: count, size, sync },
+    ...{ trackId, kind, from: 0, to: count, size, sync },
     compositionOffset: compositionOffset.map((ticks) => ticks - delay),
-    baseDecodeTime: (dts[0] ?? 0) + delay + TIME_OFFSET_S * track.timescale,
+    baseDecodeTime: (dts[0] ?? 0) + delay + TIME_OFFSET_S * timescale,
     delta: (i) => (i + 1 < count ? (dts[i + 1] ?? 0) - (dts[i] ?? 0) : (duration[i] ?? 0)),
     position: (i) => offset[i] ?? 0,
   };

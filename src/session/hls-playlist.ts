@@ -26,7 +26,7 @@ export interface Entry {
   readonly discontinuity: boolean;
 }
 
-interface UnitOf {
+export interface UnitOf {
   readonly segment: HlsSegment;
   readonly unit: Unit;
 }
@@ -36,29 +36,28 @@ interface UnitOf {
  * beginning is not there.
  */
 export function entriesOf(units: readonly UnitOf[]): Entry[] {
-  const entries: Entry[] = [];
-  for (const own of units) {
-    const init = own.segment.initOf(own.unit);
-    const before = entries.at(-1);
-    const discontinuity = before === undefined || !follows(before, own, init);
-    if (discontinuity && !own.unit.sync) continue;
-    if (before !== undefined && !discontinuity) entries[entries.length - 1] = upTo(before, own.unit);
-    const { pts, endPts } = own.unit;
-    entries.push({ ...own, init, durationS: (endPts - pts) / own.segment.timescale, discontinuity });
+  const entries: GrowingEntry[] = [];
+  let before: GrowingEntry | undefined;
+  for (const { segment, unit } of units) {
+    const init = segment.initOf(unit);
+    const discontinuity = before === undefined || !follows(before, segment, unit, init);
+    if (discontinuity && !unit.sync) continue;
+    // Then it lasts until this begins.
+    if (before !== undefined && !discontinuity) before.durationS = (unit.pts - before.unit.pts) / segment.timescale;
+    before = { segment, unit, init, discontinuity, durationS: (unit.endPts - unit.pts) / segment.timescale };
+    entries.push(before);
   }
   return entries;
 }
 
-function follows({ segment, unit, init }: Entry, own: UnitOf, ownInit: Init): boolean {
-  if (own.segment.run !== segment.run || ownInit.digest !== init.digest) return false;
-  if (own.segment === segment) return own.unit.joined && own.unit.from === unit.to;
-  const next = own.segment.sequence === segment.sequence + 1 && own.unit.from === 0;
-  return next && own.segment.dts === segment.endDts && unit === segment.units.at(-1);
-}
+/** How long it lasts may depend on the entry behind it. */
+type GrowingEntry = Omit<Entry, 'durationS'> & { durationS: number };
 
-/** An entry that lasts until the unit behind it begins. */
-function upTo(entry: Entry, { pts }: Unit): Entry {
-  return { ...entry, durationS: (pts - entry.unit.pts) / entry.segment.timescale };
+function follows(before: Entry, segment: HlsSegment, unit: Unit, init: Init): boolean {
+  if (segment.run !== before.segment.run || init.digest !== before.init.digest) return false;
+  if (segment === before.segment) return unit.joined && unit.from === before.unit.to;
+  const next = segment.sequence === before.segment.sequence + 1 && unit.from === 0;
+  return next && segment.dts === before.segment.endDts && before.unit === before.segment.units.at(-1);
 }
 
 /** What a media playlist says besides its entries. */

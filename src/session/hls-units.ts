@@ -6,6 +6,7 @@
  */
 import type { Track } from '../media.ts';
 import type { SegmentView, TrackView } from '../segment/view.ts';
+import { silenceOf } from './hls-silence.ts';
 import { ptsAt } from '../segment/summary.ts';
 
 /** Which tracks are given out: the first video and the first sound, or only the former. */
@@ -33,7 +34,7 @@ export interface Unit {
   readonly independent: boolean;
   /** Begins where the one before in the same segment ends; true for the first. */
   readonly joined: boolean;
-  /** Tracks that have samples in it, the leading one first. */
+  /** Tracks that have samples or silence in it, the leading one first. */
   readonly tracks: readonly number[];
 }
 
@@ -48,7 +49,7 @@ export interface SegmentUnits {
   readonly units: readonly Unit[];
   /** The whole GOPs behind the last unit of an open segment: it will be longer. */
   readonly rest: Unit | undefined;
-  /** First DTS of the leading track, and where its last sample ends. */
+  /** First DTS of the leading track, and where its last sample ends; NaN while it may grow, for nothing follows then. */
   readonly dts: number;
   readonly endDts: number;
 }
@@ -64,17 +65,23 @@ interface Cut {
   readonly broken: boolean;
 }
 
-/** Indexes of the tracks that are given out, the leading one first; none for a segment without samples of them. */
-export function givenTracks({ tracks }: SegmentView, choice: HlsTracks): number[] {
-  const firstOf = (kind: Track['kind']) =>
-    tracks.findIndex(({ track, tables }) => track.kind === kind && tables.count > 0);
-  const [video, audio] = [firstOf('video'), choice === 'video' ? -1 : firstOf('audio')];
-  return [video, audio].filter((index) => index >= 0);
+/**
+ * Indexes of the tracks that are given out, the leading one first; none for a segment without samples. Sound goes with
+ * video even where it is missing, if its pauses can be filled. `ended` is false while the segment may grow: then it will
+ * have pictures if it has a track for them.
+ */
+export function givenTracks({ tracks }: SegmentView, choice: HlsTracks, ended: boolean): number[] {
+  const filled = tracks.map(({ tables }) => tables.count > 0);
+  const video = tracks.findIndex(({ track }, i) => track.kind === 'video' && (filled[i] === true || !ended));
+  if (video >= 0 && filled[video] !== true) return [];
+  const silent = (track: Track) => video >= 0 && silenceOf(track) !== undefined;
+  const audio = tracks.findIndex(({ track }, i) => track.kind === 'audio' && (filled[i] === true || silent(track)));
+  return [video, choice === 'video' ? -1 : audio].filter((index) => index >= 0);
 }
 
 /** `ended` is false while the segment may grow. */
 export function unitsOf(view: SegmentView, choice: HlsTracks, ended: boolean): SegmentUnits {
-  const given = givenTracks(view, choice);
+  const given = givenTracks(view, choice, ended);
   const cutter = given.length === 0 ? undefined : new UnitCutter(view, given, ended);
   return cutter?.cut() ?? { units: [], rest: undefined, dts: 0, endDts: 0 };
 }
@@ -102,7 +109,7 @@ function isCut({ track, tables }: TrackView, sample: number, ended: boolean): bo
 
 /** Where the stretch that begins with a sample of the leading track begins; for its count, the end of all samples. */
 function offsetOf({ tracks }: SegmentView, given: readonly number[], sample: number): number {
-  const tables = given.flatMap((index) => tracks[index]?.tables ?? []);
+  const tables = given.flatMap((index) => tracks[index]?.tables ?? []).filter(({ count }) => count > 0);
   const [leading] = tables;
   if (leading !== undefined && sample > 0 && sample < leading.count) return leading.chunkOffset(sample);
   if (sample === 0) return Math.min(...tables.map((own) => own.chunkOffset(0)));
@@ -114,11 +121,14 @@ function offsetOf({ tracks }: SegmentView, given: readonly number[], sample: num
   );
 }
 
-/** Samples [from, to) of a track that lie in a stretch. */
-export function samplesIn(
-  { tables }: TrackView,
-  { from, to }: Stretch,
-): { readonly from: number; readonly to: number } {
+/** Samples [from, to) of a track. */
+export interface Samples {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Those that lie in a stretch. */
+export function samplesIn({ tables }: TrackView, { from, to }: Stretch): Samples {
   return { from: tables.sampleAtOffset(from), to: tables.sampleAtOffset(to) };
 }
 
@@ -149,7 +159,7 @@ class UnitCutter {
   cut(): SegmentUnits {
     const { tables } = this.#leading;
     const last = tables.window(tables.count - 1, tables.count);
-    const endDts = (last.dts[0] ?? 0) + (last.duration[0] ?? 0);
+    const endDts = this.#ended ? (last.dts[0] ?? 0) + (last.duration[0] ?? 0) : Number.NaN;
     const units: Unit[] = [];
     let first: Cut | undefined;
     let before: Cut | undefined;
@@ -191,10 +201,12 @@ class UnitCutter {
     };
   }
 
+  /** It has samples there, or silence. */
   #has(index: number, stretch: Stretch): boolean {
     const track = this.#view.tracks[index];
-    const { from, to } = track === undefined ? { from: 0, to: 0 } : samplesIn(track, stretch);
-    return from < to;
+    if (track === undefined) return false;
+    const { from, to } = samplesIn(track, stretch);
+    return from < to || silenceOf(track.track) !== undefined;
   }
 
   /** When the last of samples [from, to) goes off the screen. */

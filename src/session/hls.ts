@@ -8,8 +8,16 @@ import { FootageError } from '../errors.ts';
 import type { SegmentCache } from '../segment/cache.ts';
 import type { SegmentView } from '../segment/view.ts';
 import { LiveList, WINDOW_S } from './hls-live.ts';
-import { etagOf, type Init, initFile, initOf, mediaOf } from './hls-media.ts';
-import { type Entry, entriesOf, type HlsSegment, longestS, masterPlaylist, mediaPlaylist } from './hls-playlist.ts';
+import { etagOf, initFile, initOf, mediaOf } from './hls-media.ts';
+import {
+  type Entry,
+  entriesOf,
+  type HlsSegment,
+  longestS,
+  masterPlaylist,
+  mediaPlaylist,
+  type UnitOf,
+} from './hls-playlist.ts';
 import { givenTracks, type HlsTracks, type Unit, unitsOf } from './hls-units.ts';
 import type { Span } from './select.ts';
 import type { AnswerParts } from './session.ts';
@@ -66,7 +74,7 @@ export class HlsPlanner {
         return this.#master(request);
       case 'media':
         return this.#media(request);
-      case 'init':
+      default:
         return this.#init(request);
     }
   }
@@ -99,19 +107,19 @@ export class HlsPlanner {
   async #entriesIn(wanted: Wanted, span: Span): Promise<Entry[]> {
     const rows = this.#catalog.segments(wanted.camera, span.startUtcMs, span.endUtcMs);
     checkLength(rows, span);
-    const runs: HlsUnit[][] = [];
+    const runs: UnitOf[][] = [];
     for (const own of byRun(rows)) runs.push(await this.#unitsIn(own, wanted, span));
-    const entries = entriesOf(runs.toSorted(byStart).flat());
+    const entries = entriesOf(joined(runs));
     if (entries.length === 0)
       throw nothingThere(wanted.camera, `between ${iso(span.startUtcMs)} and ${iso(span.endUtcMs)}`);
     return entries;
   }
 
   /** The units of a run that meet a span, and those before them that decoding needs. */
-  async #unitsIn(rows: readonly SegmentRow[], wanted: Wanted, span: Span): Promise<HlsUnit[]> {
-    const units: HlsUnit[] = [];
+  async #unitsIn(rows: readonly SegmentRow[], wanted: Wanted, span: Span): Promise<UnitOf[]> {
+    const units: UnitOf[] = [];
     for (const row of rows) units.push(...unitsWithRest(await this.#segment(row, wanted.tracks)));
-    const meets = ({ unit }: HlsUnit) => unit.endUtcMs > span.startUtcMs && unit.startUtcMs < span.endUtcMs;
+    const meets = ({ unit }: UnitOf) => unit.endUtcMs > span.startUtcMs && unit.startUtcMs < span.endUtcMs;
     const first = units.findIndex(meets);
     const found = units.slice(first, units.findLastIndex(meets) + 1);
     if (first === -1 || found[0]?.unit.sync === true) return first === -1 ? [] : found;
@@ -132,18 +140,17 @@ export class HlsPlanner {
     const starts = this.#catalog.spans(camera, -Infinity, Infinity).map(({ startUtcMs }) => startUtcMs);
     const newest = starts.reduce((latest, start) => Math.max(latest, start), -Infinity);
     const rows = this.#catalog.segments(camera, newest - 2 * WINDOW_S * 1000, Infinity);
-    const runs: HlsUnit[][] = [];
+    const runs: UnitOf[][] = [];
     for (const own of byRun(rows)) {
       // The end of a segment that is still being sealed is not there yet, so nothing behind it is either.
       const sealing = own.findIndex(({ state }) => state === 'open');
-      const units: HlsUnit[] = [];
+      const units: UnitOf[] = [];
       for (const row of sealing === -1 ? own : own.slice(0, sealing + 1)) {
-        const segment = await this.#segment(row, tracks);
-        units.push(...(segment?.units ?? []).map((unit) => ({ segment: segment as HlsSegment, unit })));
+        units.push(...endedUnits(await this.#segment(row, tracks)));
       }
       runs.push(units);
     }
-    const entries = entriesOf(runs.toSorted(byStart).flat());
+    const entries = entriesOf(joined(runs));
     if (entries.length === 0) throw nothingThere(camera, 'yet that could be played');
     return entries;
   }
@@ -177,7 +184,7 @@ export class HlsPlanner {
       const { id, repairGeneration, state } = row;
       const place = { id, repairGeneration, path: join(this.#archive, row.path), ended: state === 'sealed', view };
       const file = mediaOf(place, tracks, { from, to });
-      const leading = view.tracks[givenTracks(view, tracks)[0] ?? 0];
+      const leading = view.tracks[givenTracks(view, tracks, place.ended)[0] ?? 0];
       if (file !== undefined) return { file, segments: [id], contentType: typeOf(leading?.track.kind) };
     }
     throw notThere('part');
@@ -187,7 +194,7 @@ export class HlsPlanner {
     for (const row of this.#catalog.run(run).filter((one) => one.camera === camera)) {
       const view = await this.#view(row);
       if (view === undefined) continue;
-      const given = givenTracks(view, tracks);
+      const given = givenTracks(view, tracks, row.state === 'sealed');
       const init = [given, given.slice(0, 1)].map((own) => initOf(view, own)).find((one) => one.digest === digest);
       const kind = view.tracks[given[0] ?? 0]?.track.kind;
       if (init !== undefined) return { file: initFile(init), segments: [row.id], contentType: typeOf(kind) };
@@ -196,28 +203,27 @@ export class HlsPlanner {
   }
 }
 
-interface HlsUnit {
-  readonly segment: HlsSegment;
-  readonly unit: Unit;
-}
-
 function segmentOf({ id, run, sequence, state }: SegmentRow, view: SegmentView, tracks: HlsTracks): HlsSegment {
-  const inits = new Map<string, Init>();
+  // The leading track is in all units: their number tells which tracks they are.
+  const given = givenTracks(view, tracks, state === 'sealed');
+  const inits = given.map((_, i) => initOf(view, given.slice(0, i + 1)));
   const initOfUnit = (unit: Unit) => {
-    const key = unit.tracks.join(' ');
-    const init = inits.get(key) ?? initOf(view, unit.tracks);
-    inits.set(key, init);
+    const init = inits[unit.tracks.length - 1];
+    if (init === undefined) throw new RangeError('a unit has tracks of its segment');
     return init;
   };
-  const leading = view.tracks[givenTracks(view, tracks)[0] ?? 0];
+  const leading = view.tracks[given[0] ?? 0];
   const timescale = leading?.track.timescale ?? 1;
   return { ...unitsOf(view, tracks, state === 'sealed'), id, run, sequence, timescale, initOf: initOfUnit };
 }
 
-function unitsWithRest(segment: HlsSegment | undefined): HlsUnit[] {
-  if (segment === undefined) return [];
-  const rest = segment.rest === undefined ? [] : [segment.rest];
-  return [...segment.units, ...rest].map((unit) => ({ segment, unit }));
+function endedUnits(segment: HlsSegment | undefined): UnitOf[] {
+  return segment === undefined ? [] : segment.units.map((unit) => ({ segment, unit }));
+}
+
+function unitsWithRest(segment: HlsSegment | undefined): UnitOf[] {
+  const rest = segment?.rest === undefined ? [] : [{ segment, unit: segment.rest }];
+  return [...endedUnits(segment), ...rest];
 }
 
 /** The rows of each run, by sequence number. */
@@ -227,10 +233,13 @@ function byRun(rows: readonly SegmentRow[]): SegmentRow[][] {
   return [...runs.values()].map((own) => own.toSorted((a, b) => a.sequence - b.sequence));
 }
 
-/** Runs go by their first picture; the UUID decides between equal ones. */
-function byStart([a]: readonly HlsUnit[], [b]: readonly HlsUnit[]): number {
-  if (a === undefined || b === undefined) return 0;
-  return a.unit.startUtcMs - b.unit.startUtcMs || (a.segment.run < b.segment.run ? -1 : 1);
+/** The units of all runs, one run after the other: by their first picture, and by UUID where these are equal. */
+function joined(runs: readonly UnitOf[][]): UnitOf[] {
+  const begun = runs.flatMap((units) => (units[0] === undefined ? [] : [{ ...units[0], units }]));
+  const order = begun.toSorted(
+    (a, b) => a.unit.startUtcMs - b.unit.startUtcMs || (a.segment.run < b.segment.run ? -1 : 1),
+  );
+  return order.flatMap(({ units }) => units);
 }
 
 function checkLength(rows: readonly SegmentRow[], { startUtcMs, endUtcMs }: Span): void {

@@ -13,6 +13,7 @@ import { readUpTo } from '../segment/disk.ts';
 import { presentedTicks } from '../segment/summary.ts';
 import { type SegmentView, trackOfEntry } from '../segment/view.ts';
 import { sameFormats } from './configuration.ts';
+import type { BeginPolicy } from './request.ts';
 import { joinRun, type PlanSegment, type Run } from './run.ts';
 import type { Span } from './select.ts';
 import { aroundUtc, type Interval, REACH_S, zonesOf } from './zones.ts';
@@ -69,7 +70,14 @@ interface Candidate {
   readonly view: SegmentView | undefined;
 }
 
-export async function loadRuns(rows: readonly SegmentRow[], span: Span, deps: LoadDeps): Promise<Run[]> {
+/** What has to be looked at besides what the rows tell. */
+export interface Look extends Span {
+  readonly begin?: BeginPolicy;
+  /** Wall times inside the span around which samples are looked at one by one, too. */
+  readonly marksUtcMs?: readonly number[];
+}
+
+export async function loadRuns(rows: readonly SegmentRow[], span: Look, deps: LoadDeps): Promise<Run[]> {
   await deps.cache.keepOpen(new Set(deps.catalog.open().map((row) => row.id)));
   const runs: Run[] = [];
   for (const own of byRun(rows)) runs.push(...(await loadRun(own, span, deps)));
@@ -87,14 +95,15 @@ function byRun(rows: readonly SegmentRow[]): SegmentRow[][] {
   return [...runs.values()].map((own) => own.toSorted((a, b) => a.sequence - b.sequence));
 }
 
-async function loadRun(rows: readonly SegmentRow[], span: Span, deps: LoadDeps): Promise<Run[]> {
+async function loadRun(rows: readonly SegmentRow[], span: Look, deps: LoadDeps): Promise<Run[]> {
   const known: Candidate[] = [];
   for (const row of rows) known.push(...(await candidate(row, deps)));
   const candidates = known.filter((one) => mayMeet(one, span));
   const [first] = candidates;
   if (first === undefined) return [];
   await addEarlier(candidates, span, deps);
-  const joints = jointsOf(candidates);
+  await addLater(candidates, span, deps);
+  const joints = jointsOf(candidates, span);
   const found: Candidate[] = [];
   for (const one of candidates) found.push(...(needsView(one, joints, span) ? await look(one, deps) : [one]));
   const segments = found.map((one) => planSegment(one, joints, span));
@@ -146,10 +155,27 @@ async function addEarlier(candidates: Candidate[], span: Span, deps: LoadDeps): 
 
 /** Whether the first picture in decode order is shown behind the begin of the span. */
 function beginsBehind({ view }: Candidate, { startUtcMs }: Span): boolean {
+  const [first] = pictureTimes(view, (count) => [0, Math.min(1, count)]);
+  return first !== undefined && first > startUtcMs;
+}
+
+/** The last picture of a segment is on the screen until the first of the next one, which may be longer than it is told. */
+async function addLater(candidates: Candidate[], { endUtcMs }: Span, deps: LoadDeps): Promise<void> {
+  const last = candidates.at(-1);
+  const next = last && deps.catalog.run(last.row.run).find(({ sequence }) => sequence === last.row.sequence + 1);
+  if (last === undefined || next === undefined) return;
+  const [looked] = await look(last, deps);
+  const times = pictureTimes(looked?.view, (count) => [Math.max(0, count - OUTER_SAMPLES), count]);
+  if (Math.max(...times) < endUtcMs) candidates.push(...(await candidate(next, deps)));
+}
+
+/** Wall times at which pictures are shown; of samples that are chosen by how many there are. */
+function pictureTimes(view: SegmentView | undefined, choose: (count: number) => readonly [number, number]): number[] {
   const at = view?.tracks.findIndex(({ track, tables }) => track.kind === 'video' && tables.count > 0) ?? -1;
-  const tables = view?.tracks[at]?.tables;
-  const clock = view?.clocks[at];
-  return tables !== undefined && clock !== undefined && clock.utcMs(tables.pts(0), tables.dts(0)) > startUtcMs;
+  const [tables, clock] = [view?.tracks[at]?.tables, view?.clocks[at]];
+  if (tables === undefined || clock === undefined) return [];
+  const { dts, compositionOffset } = tables.window(...choose(tables.count));
+  return Array.from(dts, (ticks, i) => clock.utcMs(ticks + (compositionOffset[i] ?? 0), ticks));
 }
 
 function beginsWithSync({ row, view }: Candidate): boolean {
@@ -163,25 +189,47 @@ function beginsWithSync({ row, view }: Candidate): boolean {
  * Where something begins, ends or begins anew, as far around as samples of that time may lie in the file: seconds of the
  * run. They may reach into segments before and behind.
  */
-function jointsOf(all: readonly Candidate[]): Interval[] {
+function jointsOf(all: readonly Candidate[], span: Look): Interval[] {
   const joints: Interval[] = [];
   const add = (fromS: number, toS: number) => joints.push({ fromS: fromS - REACH_S, toS: toS + REACH_S });
+  // Segments with sync samples in which a beginning may still have to be looked for.
+  let wanted = 0;
   for (let i = 0; i <= all.length; i++) {
     const [before, behind] = [all[i - 1], all[i]];
-    if (!follows(before, behind))
-      add(before ? endsOf(before).earliest : -Infinity, behind ? beginsOf(behind).latest : Infinity);
-    if (behind?.row.discontinuous || behind?.view?.discontinuous) add(beginsOf(behind).earliest, endsOf(behind).latest);
+    const follow = follows(before, behind);
+    if (!follow) add(before ? endsOf(before).earliest : -Infinity, behind ? beginsOf(behind).latest : Infinity);
+    if (behind === undefined) break;
+    if (!follow && !beginsWithSync(behind)) wanted = 1;
+    if (span.begin === 'next' && startOf(behind) <= span.startUtcMs) wanted = 2;
+    if (wanted > 0 || behind.row.discontinuous || behind.view?.discontinuous) {
+      add(beginsOf(behind).earliest, endsOf(behind).latest);
+    }
+    if (wanted > 0 && hasSync(behind)) wanted--;
   }
   return joints;
 }
 
-/** Rows of sealed segments are enough where nothing begins, ends or is cut. */
-function needsView(candidate: Candidate, joints: readonly Interval[], span: Span): boolean {
-  return holdsStart(candidate, span) || holdsEnd(candidate, span) || jointsIn(candidate, joints).length > 0;
+/** Whether a segment has a sync sample, or no video that needs one. */
+function hasSync({ row, view }: Candidate): boolean {
+  const tables = view?.tracks.find(({ track, tables: own }) => track.kind === 'video' && own.count > 0)?.tables;
+  if (tables !== undefined) return tables.syncAfter(0) < tables.count;
+  const video = row.tracks.find(({ kind, samples }) => kind === 'video' && samples > 0);
+  return video === undefined || video.syncSamples > 0;
 }
 
-const holdsStart = (candidate: Candidate, span: Span) => startOf(candidate) < span.startUtcMs + MARGIN_MS;
-const holdsEnd = (candidate: Candidate, span: Span) => endOf(candidate) > span.endUtcMs - MARGIN_MS;
+/** Rows of sealed segments are enough where nothing begins, ends or is cut. */
+function needsView(candidate: Candidate, joints: readonly Interval[], span: Look): boolean {
+  return marksIn(candidate, span).length > 0 || jointsIn(candidate, joints).length > 0;
+}
+
+/** Wall times in a segment that have to be looked at. */
+function marksIn(candidate: Candidate, { startUtcMs, endUtcMs, marksUtcMs = [] }: Look): number[] {
+  const [from, to] = [startOf(candidate) - MARGIN_MS, endOf(candidate) + MARGIN_MS];
+  const marks = marksUtcMs.filter((utcMs) => from < utcMs && utcMs < to);
+  if (from < startUtcMs) marks.push(startUtcMs);
+  if (to > endUtcMs) marks.push(endUtcMs);
+  return marks;
+}
 
 function jointsIn(candidate: Candidate, joints: readonly Interval[]): Interval[] {
   const [fromS, toS] = [beginsOf(candidate).earliest, endsOf(candidate).latest];
@@ -260,15 +308,14 @@ function outermost(instants: readonly (number | undefined)[]): { readonly earlie
   return { earliest: Math.min(...present), latest: Math.max(...present) };
 }
 
-function planSegment(candidate: Candidate, joints: readonly Interval[], span: Span): PlanSegment {
+function planSegment(candidate: Candidate, joints: readonly Interval[], span: Look): PlanSegment {
   const { row, path, view, tracks } = candidate;
   if (view === undefined) {
     const counts = row.tracks.map(({ samples }) => samples);
     return { row, path, view, zones: [{ kind: 'block', from: counts.map(() => 0), to: counts }], tracks };
   }
-  const intervals = jointsIn(candidate, joints);
-  if (holdsStart(candidate, span)) intervals.push(aroundUtc(view, span.startUtcMs));
-  if (holdsEnd(candidate, span)) intervals.push(aroundUtc(view, span.endUtcMs));
+  const marks = marksIn(candidate, span).map((utcMs) => aroundUtc(view, utcMs));
+  const intervals = [...jointsIn(candidate, joints), ...marks];
   return { row, path, view, zones: zonesOf(view, intervals), tracks };
 }
 

@@ -60,7 +60,7 @@ export function manifestOf(input: ManifestInput): Manifest {
     policy: { gaps, changes, begin, tracks: choice, keyframes, speed, format },
     codecs: descriptions.map(({ codec }) => codec),
     segments: [...new Set(used.map(({ row }) => row.id))],
-    hiddenPictures: input.parts.reduce((sum, part) => sum + part.hiddenPictures, 0),
+    hiddenPictures: keyframes ? 0 : input.parts.reduce((sum, part) => sum + part.hiddenPictures, 0),
     silentAudioFrames: silent.reduce((sum, { count }) => sum + count, 0),
     droppedAudioFrames: tracks.reduce((sum, track) => sum + track.droppedFrames, 0),
     widenedJoints,

@@ -33,13 +33,9 @@ export interface Plan {
   readonly manifest: Manifest;
 }
 
-/** Wall time at which what is selected begins: the sync sample before or behind the start, where one is asked for. */
-export function beginOf(runs: readonly Run[], request: PlanRequest): number {
-  return Math.min(
-    ...selectAll(runs, request)
-      .slice(0, 1)
-      .map((part) => spanOf(part).startUtcMs),
-  );
+/** Wall times at which the parts begin: the sync sample before or behind the start, where one is asked for. */
+export function beginsOf(runs: readonly Run[], request: PlanRequest): number[] {
+  return selectAll(runs, request).map((part) => spanOf(part).startUtcMs);
 }
 
 /** @throws FootageError E_RANGE_EMPTY */
@@ -79,8 +75,8 @@ export function planMp4(runs: readonly Run[], request: PlanRequest, deps: Packed
 
 /** A time-lapse has no pictures but sync samples, so nothing to hide before the first. */
 function wishOf(request: PlanRequest) {
-  const { endUtcMs, tracks, begin, keyframes } = request;
-  const range = { startUtcMs: request.beginUtcMs ?? request.startUtcMs, endUtcMs };
+  const { startUtcMs, endUtcMs, tracks, begin, keyframes } = request;
+  const range = { startUtcMs, endUtcMs };
   if (!keyframes) return { ...range, tracks, begin };
   return { ...range, tracks: 'video' as const, begin: begin === 'next' ? begin : ('keyframe' as const) };
 }

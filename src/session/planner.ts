@@ -8,7 +8,7 @@ import type { SegmentCache } from '../segment/cache.ts';
 import { loadRuns, type LoadDeps, rowsOf, TrackCache } from './load.ts';
 import { FragmentRows } from './fragment-layout.ts';
 import { Expansions } from './packed.ts';
-import { beginOf, type Plan, planMp4 } from './plan.ts';
+import { beginsOf, type Plan, planMp4 } from './plan.ts';
 import type { PlanRequest } from './request.ts';
 
 /** Bytes that are kept over all plans. */
@@ -39,15 +39,22 @@ export class Planner {
     return key !== undefined && isWhole ? this.#keep(key, plan) : plan;
   }
 
-  /** Where the beginning is moved to a sync sample, it is that instant around which has to be looked. */
+  /** Where beginnings are moved to sync samples, it is those instants around which has to be looked as well. */
   async #load(rows: readonly SegmentRow[], request: PlanRequest) {
     const runs = await loadRuns(rows, request, this.#deps);
     if (request.begin === 'exact') return { runs, begun: request };
+    const { camera, begin, startUtcMs, endUtcMs } = request;
+    const marksUtcMs = [startUtcMs];
+    let around = runs;
+    let begins = beginsOf(around, request);
     // A segment that is known by its row alone tells only roughly when it begins: looked into, it tells exactly.
-    const roughly = { ...request, beginUtcMs: beginOf(runs, request) };
-    const span = { startUtcMs: roughly.beginUtcMs, endUtcMs: request.endUtcMs };
-    const around = await loadRuns(rowsOf(request.camera, span, this.#deps), span, this.#deps);
-    return { runs: around, begun: { ...roughly, beginUtcMs: beginOf(around, roughly) } };
+    while (!begins.every((utcMs) => marksUtcMs.includes(utcMs))) {
+      marksUtcMs.push(...begins);
+      const span = { begin, startUtcMs: Math.min(...marksUtcMs), endUtcMs, marksUtcMs };
+      around = await loadRuns(rowsOf(camera, span, this.#deps), span, this.#deps);
+      begins = beginsOf(around, request);
+    }
+    return { runs: around, begun: { ...request, beginUtcMs: begins[0] ?? startUtcMs } };
   }
 
   /** The plan becomes the one that was asked for last; those that were asked for longest ago make room. */

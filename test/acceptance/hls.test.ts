@@ -7,8 +7,19 @@ import { extname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openArchive, type Archive } from '../../src/archive.ts';
 import type { Handler } from '../../src/http/handler.ts';
-import { AAC, at, heldFrames, tone, type Variant, variantFile, video, X264 } from '../support/acceptance.ts';
-import { withArchiveServer } from '../support/acceptance.ts';
+import { type MediaFile, openMediaFile } from '../../src/ingest/media-file.ts';
+import type { Frame } from '../../src/media.ts';
+import {
+  AAC,
+  at,
+  heldFrames,
+  tone,
+  type Variant,
+  variantFile,
+  video,
+  withArchiveServer,
+  X264,
+} from '../support/acceptance.ts';
 import { playInChromium } from '../support/chromium.ts';
 import { type Packet, packets, probe } from '../support/ffmpeg.ts';
 import { makeMedia, mediaFile } from '../support/media.ts';
@@ -79,38 +90,66 @@ function line({ dts, pts, size, hash }: Packet, first: Packet | undefined): stri
   return `${dts - (first?.dts ?? 0)} ${pts - (first?.pts ?? 0)} ${size} ${hash}`;
 }
 
-const VARIANTS: readonly Variant[] = [
-  'plain',
-  'H.265 with open GOPs',
-  'negative composition offsets',
-  'B-pyramid',
-  'audio a second before video',
-];
+const VARIANTS: readonly Variant[] = ['plain', 'H.265 with open GOPs', 'negative composition offsets', 'B-pyramid'];
+
+async function expectAll(file: string, segmentDurationMs: number): Promise<void> {
+  await using archive = await openedArchive();
+  await archive.import('door', file, { start: at(0), recorder: { segmentDurationMs } });
+  const got = await withArchiveServer(archive, (base) => essence(`${base}${WHOLE}`));
+  expect(got).toEqual(await essence(file));
+}
 
 describe("FFmpeg's reader gets every packet, DTS and PTS of a run over several segments", () => {
-  async function expectAll(file: string, segmentDurationMs: number): Promise<void> {
-    await using archive = await openedArchive();
-    await archive.import('door', file, { start: at(0), recorder: { segmentDurationMs } });
-    const got = await withArchiveServer(archive, (base) => essence(`${base}${WHOLE}`));
-    expect(got).toEqual(await essence(file));
-  }
-
   test.each(VARIANTS)('%s', async (variant) => expectAll(await variantFile(variant), 3000));
 
   test.each(['av1-opus', 'aac-only'] as const)('%s', async (kind) => expectAll(await mediaFile(kind), 9000));
 });
 
+test('where the sound pauses there is silence: Chromium plays on, FFmpeg finds no hole', IN_REAL_TIME, async () => {
+  await using archive = await openedArchive();
+  await using file = await openMediaFile(await variantFile('plain'));
+  const { tracks } = file;
+  // The pause begins and ends inside a unit, and holds a whole one and the beginning of a segment.
+  const frames = withoutSound(file, 2.5, 9.5);
+  const recording = await archive.record('door', {
+    tracks,
+    frames,
+    startUtcMs: at(0).getTime(),
+    segmentDurationMs: 8000,
+  });
+  await recording.finished;
+  const [playback, sound] = await withArchiveServer(archive, async (base) => [
+    await playInChromium(`${base}${WHOLE}`, { playbackRate: 2 }),
+    await packets(`${base}${WHOLE}`, { streams: 'a' }),
+  ]);
+  expect(playback.errors).toEqual([]);
+  expect([playback.ended, playback.decodedFrames]).toEqual([true, 12 * 25]);
+  const steps = sound.slice(1).map(({ dts }, i) => dts - (sound[i]?.dts ?? 0));
+  expect(Math.min(...steps)).toBeGreaterThan(0);
+  expect(Math.max(...steps)).toBeLessThan(3 * 1024);
+  expect(sound.filter(({ size }) => size < 10).length).toBeGreaterThan((6.9 * 48_000) / 1024);
+});
+
+/** The frames of a file, but for the sound between two instants. */
+async function* withoutSound(file: MediaFile, fromS: number, toS: number): AsyncGenerator<Frame, void, undefined> {
+  for await (const frame of file.frames()) {
+    const { kind, timescale = 1 } = file.tracks[frame.track] ?? {};
+    const seconds = frame.dts / timescale;
+    if (kind === 'video' || seconds < fromS || seconds > toS) yield frame;
+  }
+}
+
 test('sound and pictures are in step, as they were', async () => {
   await using archive = await openedArchive();
   // Without B-pictures, as cameras do it: FFmpeg moves those of fragments with negative composition offsets.
-  const inputs = [...video(), '-itsoffset', '1.013', ...tone(), '-t', '9', ...X264, '-bf', '0', ...AAC];
+  const inputs = [...video(), '-itsoffset', '0.413', ...tone(), '-t', '9', ...X264, '-bf', '0', ...AAC];
   const file = await makeMedia('hls-late-sound.mp4', inputs);
   await archive.import('door', file, { start: at(0), recorder: { segmentDurationMs: 4000 } });
   const [before, after] = await withArchiveServer(archive, (base) =>
     Promise.all([file, `${base}${WHOLE}`].map(async (address) => (await probe(address)).streams)),
   );
   const distance = (streams = before) => Number(streams?.[1]?.start_time) - Number(streams?.[0]?.start_time);
-  expect(distance()).toBeGreaterThan(0.9);
+  expect(distance()).toBeGreaterThan(0.3);
   expect(distance(after)).toBeCloseTo(distance(before), 4);
 });
 
@@ -148,6 +187,14 @@ function hashesOf(framehash: Buffer, stream: string): string[] {
   return lines.map((text) => text.slice(-32));
 }
 
+/** Reads the first seconds of the live playlist; a hash of each picture's bytes. */
+function readLive(base: string) {
+  return run('ffmpeg', [
+    ...['-v', 'error', '-nostdin', '-live_start_index', '0', '-i', `${base}/api/cameras/door/hls/live.m3u8`],
+    ...['-map', '0:v', '-c', 'copy', '-t', '26', '-f', 'framehash', '-hash', 'md5', '-'],
+  ]);
+}
+
 test('FFmpeg reads on while the camera records', async () => {
   await using archive = await openedArchive();
   const file = await mediaFile('h264-aac');
@@ -155,11 +202,6 @@ test('FFmpeg reads on while the camera records', async () => {
   const recorder = { startUtcMs: at(0).getTime(), segmentDurationMs: 8000 };
   const recording = await archive.record('door', { tracks, frames, ...recorder });
   await holding;
-  const read = (base: string) =>
-    run('ffmpeg', [
-      ...['-v', 'error', '-nostdin', '-live_start_index', '0', '-i', `${base}/api/cameras/door/hls/live.m3u8`],
-      ...['-map', '0:v', '-c', 'copy', '-t', '26', '-f', 'framehash', '-hash', 'md5', '-'],
-    ]);
   const served = new EventEmitter();
   const handler = () => {
     const answer = archive.handler();
@@ -170,7 +212,7 @@ test('FFmpeg reads on while the camera records', async () => {
   };
   const { stdout } = await withArchiveServer({ handler }, async (base) => {
     const begun = once(served, '.m4s');
-    const reading = read(base);
+    const reading = readLive(base);
     // Only now, when FFmpeg has its first playlist, comes what it has to load it again for.
     await begun;
     release();

@@ -6,8 +6,6 @@ import { open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { openArchive, type Archive } from '../../src/archive.ts';
-import { openMediaFile } from '../../src/ingest/media-file.ts';
-import type { Frame } from '../../src/media.ts';
 import { heldFrames, tone, video, X264, AAC } from '../support/acceptance.ts';
 import { CLIP, serveHandler, START } from '../support/handler-fixture.ts';
 import { errorOf, type Reply } from '../support/http-client.ts';
@@ -122,6 +120,8 @@ test('the files of a playlist are there, for ever, in ranges and under condition
   expect(archive.leased()).toEqual(new Set(entries.map(({ address }) => address.split('/')[0])));
 });
 
+const names = (entries: readonly Entry[]) => entries.map(({ address, durationS, map }) => [address, durationS, map]);
+
 test('a unit has the same name, bytes and ETag while its segment is recorded, and when it is sealed', async () => {
   const archive = await emptyArchive();
   const { recording, release } = await recorded(archive, 18, 60_000);
@@ -132,7 +132,6 @@ test('a unit has the same name, bytes and ETag while its segment is recorded, an
   release();
   await recording.finished;
   const sealed = parse(await get(`${HLS}/index.m3u8?${range(0, 60)}`));
-  const names = (entries: readonly Entry[]) => entries.map(({ address, durationS, map }) => [address, durationS, map]);
   // Sixteen seconds in whole units; the last of a range is what GOPs there are.
   expect(live.entries.map(({ durationS }) => durationS)).toEqual([4, 4, 4, 4]);
   expect(names(sealed.entries).slice(0, live.entries.length)).toEqual(names(live.entries));
@@ -166,6 +165,8 @@ test('a live playlist goes on, and its numbers never go back: each file keeps it
   const { recording, release } = await recorded(archive, 30, 8000);
   const { get } = await serveHandler(archive);
   const live = async () => parse(await get(`${HLS}/live.m3u8`));
+  // Twenty-eight seconds in whole units, once the segments before the open one are sealed.
+  await expect.poll(async () => (await live()).entries.length, { timeout: 60_000 }).toBe(7);
   const first = await live();
   expect(first.tags.has('EXT-X-ENDLIST')).toBe(false);
   expect(numbered(await live())).toEqual(numbered(first));
@@ -231,30 +232,6 @@ test('a range that begins in a segment without a sync sample begins in an earlie
   expect(entries.map(({ address }) => address)).toEqual(whole.entries.slice(0, 2).map(({ address }) => address));
   expect(tags.get('EXT-X-START')).toBe(`TIME-OFFSET=${inside / 1000},PRECISE=YES`);
   expect(tags.has('EXT-X-INDEPENDENT-SEGMENTS')).toBe(false);
-});
-
-test('where the sound pauses the decoder begins anew without it', async () => {
-  const archive = await emptyArchive();
-  const file = await openMediaFile(await mediaFile('h264-aac'));
-  onTestFinished(() => file.close());
-  const pausing = async function* (): AsyncGenerator<Frame, void, undefined> {
-    for await (const frame of file.frames()) {
-      const { kind, timescale = 1 } = file.tracks[frame.track] ?? {};
-      const seconds = frame.dts / timescale;
-      if (kind === 'video' || seconds < 11.5 || seconds > 24.5) yield frame;
-    }
-  };
-  const { tracks } = file;
-  const recording = await archive.record('door', { tracks, frames: pausing(), startUtcMs: START_MS });
-  await recording.finished;
-  const { get } = await serveHandler(archive);
-  const { entries } = parse(await get(`${HLS}/index.m3u8?${range(0, 60)}`));
-  const begins = entries.filter(({ discontinuity }) => discontinuity).map(({ utcMs }) => (utcMs - START_MS) / 1000);
-  expect(begins).toEqual([12, 24]);
-  const maps = entries.map(({ map }) => map);
-  expect([new Set(maps).size, maps[0] === maps.at(-1), maps[0] === maps[4]]).toEqual([2, true, false]);
-  const mute = await get(`${HLS}/${maps[4]}`);
-  expect(mute.body.toString('latin1').split('trak')).toHaveLength(2);
 });
 
 test('behind a hole in a segment, which a bad disk has made, the times begin anew', async () => {

@@ -353,6 +353,7 @@ const lineOf = ({ track, samples }: Feed): Line => ({
   kind: track.kind,
   timescale: track.timescale,
   configuration: `${track.width ?? 0} ${track.sampleRate ?? 0}`,
+  frameSeconds: track.sampleRate === undefined ? 0 : FRAME_SAMPLES / track.sampleRate,
   parameterSets: Buffer.from([0, 0, 0, 4, ...setOf(track.width ?? 0), 0, 0, 0, 1, 0x68]),
   samples,
 });

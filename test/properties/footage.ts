@@ -20,6 +20,8 @@ export interface Line {
   readonly timescale: number;
   /** Two lines can be in one answer if these are equal. */
   readonly configuration: string;
+  /** How long a frame of sound is when it is decoded. */
+  readonly frameSeconds: number;
   /** What each sync sample brings along in an answer that joins several pictures' configurations. */
   readonly parameterSets: Buffer;
   /** In decode order. */

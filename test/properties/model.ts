@@ -216,7 +216,7 @@ class SoundLayer {
 
   #layPart(part: LaidPart, line: Line, frames: readonly Sample[]): void {
     const first = this.#samples.length === 0;
-    if (first) this.#whole = (usualDuration(line) * this.#timescale) / line.timescale;
+    if (first) this.#whole = Math.round(line.frameSeconds * this.#timescale);
     let forerunner: Sample | undefined;
     for (const frame of first && !part.bare ? withPriming(frames, line) : frames) {
       const instant = flicks(line, frame.dts) - part.origin + part.start;
@@ -253,13 +253,6 @@ class SoundLayer {
     for (let i = Math.round(missing); i > 0; i--, this.silent++) this.#push(undefined, this.#whole);
     return true;
   }
-}
-
-/** The length that most frames have, ticks. */
-function usualDuration({ samples }: Line): number {
-  const lengths = [...new Set(samples.map(({ duration }) => duration))];
-  const frequency = (length: number) => samples.filter(({ duration }) => duration === length).length;
-  return lengths.reduce((best, length) => (frequency(length) > frequency(best) ? length : best));
 }
 
 /** The answer's first sound brings what its decoder needs: all of the priming in front of it, else one frame. */

@@ -63,7 +63,9 @@ export interface Part {
   readonly inHole: boolean;
 }
 
-export function selectParts(runs: readonly Run[], request: Request): Part[] {
+export function selectParts(runs: readonly Run[], asked: Request): Part[] {
+  // Sync samples alone hide nothing.
+  const request = asked.keyframes === true ? { begin: 'keyframe' as const, ...asked } : asked;
   const ordered = runs.toSorted((a, b) => startOf(a) - startOf(b));
   const wanted = ordered.map((run) => wantedOf(run, request)).filter((run) => run !== undefined);
   const parts = wanted.flatMap((run) => partsOf(run, request));

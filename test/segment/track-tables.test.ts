@@ -12,13 +12,8 @@ import { native } from '../../src/native.ts';
 import type { SegmentContents, SegmentTrack } from '../../src/segment/contents.ts';
 import { readSealed, readTrailer } from '../../src/segment/reader.ts';
 import { sealSegment } from '../../src/segment/seal.ts';
-import {
-  type BlockTables,
-  type EntriesPart,
-  SealedTables,
-  type TrackTables,
-  wholeTables,
-} from '../../src/segment/track-tables.ts';
+import { SealedTables } from '../../src/segment/sealed-tables.ts';
+import { type BlockTables, type EntriesPart, type TrackTables, wholeTables } from '../../src/segment/track-tables.ts';
 import { type TrackView, viewOfContents, viewOfSealed } from '../../src/segment/view.ts';
 import { AUDIO, framesOf, HEAD, VIDEO } from '../support/segment.ts';
 import { withTemporaryFolder } from '../support/tmp.ts';

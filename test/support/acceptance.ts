@@ -120,7 +120,10 @@ export async function sha256(file: string): Promise<string> {
 }
 
 /** Serves an archive by `handler()` on 127.0.0.1 while `body` runs, which gets the server's address. */
-export async function withArchiveServer<T>(archive: Pick<Archive, 'handler'>, body: (base: string) => Promise<T>): Promise<T> {
+export async function withArchiveServer<T>(
+  archive: Pick<Archive, 'handler'>,
+  body: (base: string) => Promise<T>,
+): Promise<T> {
   const server = createServer(archive.handler());
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
