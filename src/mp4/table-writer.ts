@@ -133,3 +133,19 @@ export function setUint64(view: DataView, at: number, value: number): void {
 export function getUint64(view: DataView, at: number): number {
   return view.getUint32(at) * WORD + view.getUint32(at + 4);
 }
+
+/** 32-bit numbers as bytes. */
+export function words(values: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(4 * values.length);
+  const view = viewOf(bytes);
+  values.forEach((value, i) => view.setUint32(4 * i, value));
+  return bytes;
+}
+
+/** `co64` of chunks of one sample each. */
+export function offsetsOf(positions: Float64Array, add: number): Uint8Array {
+  const bytes = new Uint8Array(8 * positions.length);
+  const view = viewOf(bytes);
+  positions.forEach((position, i) => setUint64(view, 8 * i, position + add));
+  return bytes;
+}

@@ -32,6 +32,11 @@ export class SegmentCache {
     this.#native = native;
   }
 
+  /** As the segments are checked with. */
+  get crc32c(): Native['crc32c'] {
+    return this.#native.crc32c;
+  }
+
   /**
    * The segment's tables as they are now; undefined if its file is gone.
    * @throws FootageError E_DAMAGED

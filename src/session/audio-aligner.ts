@@ -11,6 +11,9 @@ import type { Part, Selection } from './select.ts';
 import { silentFrame } from './silence.ts';
 import { type AnswerTrack, type Piece, pieceOf } from './pieces.ts';
 
+/** Half a tick may come out of the division a little smaller than it is. */
+const ROUNDING_TICKS = 1e-6;
+
 export class AudioAligner {
   readonly #rank: number;
   readonly #movieTimescale: number;
@@ -136,7 +139,7 @@ export class AudioAligner {
         this.#dropped += group.kind === 'block' ? group.count : 1;
         continue;
       }
-      const begin = this.#end ?? Math.round(at);
+      const begin = this.#end ?? Math.round(at + ROUNDING_TICKS);
       this.#first ??= begin;
       open ??= { from: i, start: begin };
       this.#frameTicks = Math.round((group.kind === 'block' ? group.lastTicks : duration) * scale);
@@ -169,6 +172,8 @@ export class AudioAligner {
     const frames = Math.round(missing);
     if (frames <= 0) return true;
     if (this.#silence === undefined) throw noSilence(this.#codec);
+    if (frames * this.#wholeFrame > MAX_SILENCE_S * this.#timescale)
+      throw tooSilent(frames * this.#wholeFrame, this.#timescale);
     this.#frameTicks = this.#wholeFrame;
     this.#pieces.push({ kind: 'silence', part, count: frames, start: this.#end, frameTicks: this.#wholeFrame });
     this.#end += frames * this.#wholeFrame;
@@ -185,6 +190,16 @@ interface Laying {
   /** Where the part ends. */
   readonly until: number;
   readonly expected: number | undefined;
+}
+
+/** As long as a picture of 90 kHz can be held (2³² ticks). */
+const MAX_SILENCE_S = 47_721;
+
+function tooSilent(ticks: number, timescale: number): FootageError {
+  return new FootageError(
+    'E_GAP',
+    `Silence would have to last ${Math.round(ticks / timescale / 3600)} hours: ask for a shorter range, or for gaps=collapse.`,
+  );
 }
 
 function noSilence(codec: string): FootageError {

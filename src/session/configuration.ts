@@ -71,6 +71,8 @@ interface Change {
 export interface JoinedParts {
   readonly parts: readonly Part[];
   readonly answers: number;
+  /** The sound is left out, since it changes. */
+  readonly withoutAudio: boolean;
 }
 
 /**
@@ -82,12 +84,12 @@ export function joinable(parts: readonly Part[], changes: ChangePolicy, piece: n
   if (changes === 'split') {
     const group = groups[piece - 1];
     if (group === undefined) throw noSuchPiece(piece, groups.length);
-    return { parts: group.parts, answers: groups.length };
+    return { parts: group.parts, answers: groups.length, withoutAudio: false };
   }
   const change = firstChange(groups);
-  if (change === undefined) return { parts, answers: 1 };
+  if (change === undefined) return { parts, answers: 1, withoutAudio: false };
   if (changes === 'error' || change.from.kind === 'video') throw refuse(change, changes);
-  return joinable(parts.flatMap(withoutAudio), 'drop-audio', 1);
+  return { ...joinable(parts.flatMap(withoutAudio), 'drop-audio', 1), withoutAudio: true };
 }
 
 function withoutAudio(part: Part): Part[] {

@@ -11,16 +11,18 @@ import {
   chunkOffsets,
   chunkStarts,
   compositionOffsets,
+  offsetsOf,
   sampleSizes,
   sampleToChunk,
   syncSamples,
   timeToSample,
+  words,
 } from '../mp4/table-writer.ts';
 import { type BlockTableName, type BlockTables, wholeTables } from '../segment/track-tables.ts';
 import { type Change, changed, type HeaderPart, madeOnDemand } from './entries.ts';
 import { type KeyPiece, keyTables, type PlacedKeys } from './keyframes.ts';
 import type { PiecePlace, Payload } from './payload.ts';
-import type { Prefixes } from './packed.ts';
+import type { PackedSegment, Prefixes } from './packed.ts';
 import type { PlanSegment } from './run.ts';
 import type { Part } from './select.ts';
 import type { AnswerTrack, SilentPiece, StoredPiece } from './pieces.ts';
@@ -222,9 +224,9 @@ class TrackTablesWriter {
 
   #addSilence({ count, frameTicks }: SilentPiece, place: PiecePlace): void {
     const bytes = this.#track.silence?.byteLength ?? 0;
-    this.#stts.add(1, words(count, frameTicks));
+    this.#stts.add(1, words([count, frameTicks]));
     this.#stsz.add(count, repeatedWord(bytes, count));
-    this.#stsc.add(1, words(this.#chunks + 1, count, 1));
+    this.#stsc.add(1, words([this.#chunks + 1, count, 1]));
     const at = place.kind === 'silence' ? place.at : 0;
     this.#co64.push((payloadAt) => [offset64(payloadAt + at)]);
     this.#chunks++;
@@ -274,8 +276,7 @@ class TrackTablesWriter {
     const track = source.index;
     const prefix = this.#track.kind === 'video' ? this.#input.prefixes?.of(segment) : undefined;
     if (prefix !== undefined && place.kind === 'packed') {
-      const sizes = () => prefixedSizes(place, track, sample, count, prefix.byteLength);
-      this.#stsz.add(count, madeOnDemand(4 * count, sizes));
+      this.#stsz.add(count, prefixedSizes({ segment: place.segment, track, sample, count }, prefix.byteLength));
     } else if (block === undefined) {
       this.#stsz.add(count, sampleSizes(source.items.size, from, to).entries);
     } else {
@@ -287,14 +288,11 @@ class TrackTablesWriter {
     if (place.kind === 'samples') this.#addWindowChunks(piece, place.positions);
     else if (place.kind === 'block' && block !== undefined) this.#addBlockChunks(segment, block, place.shift);
     else if (place.kind === 'packed') {
-      const { sample, count } = piece;
-      const track = piece.source.index;
-      const { segment: packed, at } = place;
-      this.#stsc.add(1, words(this.#chunks + 1, 1, 1));
-      this.#co64.push((payloadAt) => {
-        const offsets = async () => offsetsOf(await packed.positions(track, sample, sample + count), payloadAt + at);
-        return [madeOnDemand(8 * count, offsets)];
-      });
+      const { sample, count, source } = piece;
+      const samples = { segment: place.segment, track: source.index, sample, count };
+      const { at } = place;
+      this.#stsc.add(1, words([this.#chunks + 1, 1, 1]));
+      this.#co64.push((payloadAt) => [packedOffsets(samples, payloadAt + at)]);
       this.#chunks += count;
     }
   }
@@ -336,33 +334,29 @@ function scaledOffsets({ source, from, to }: StoredPiece, scale: number, raise: 
   return source.items.compositionOffset.subarray(from, to).map((offset) => Math.round(offset * scale) + raise);
 }
 
-/** `stsz` of samples that get a prefix where they are sync samples. */
-async function prefixedSizes(
-  { segment }: Extract<PiecePlace, { kind: 'packed' }>,
-  track: number,
-  sample: number,
-  count: number,
-  prefixBytes: number,
-): Promise<Uint8Array> {
-  const samples = (await segment.contents()).tracks[track]?.samples;
-  const sizes = new Uint32Array(count);
-  for (let i = 0; i < count; i++) {
-    const sync = samples?.sync[sample + i] === 1;
-    sizes[i] = (samples?.size[sample + i] ?? 0) + (sync ? prefixBytes : 0);
-  }
-  return sampleSizes(sizes, 0, count).entries;
+interface PackedSamples {
+  readonly segment: PackedSegment;
+  readonly track: number;
+  readonly sample: number;
+  readonly count: number;
 }
 
-export function offsetsOf(positions: Float64Array, add: number): Uint8Array {
-  const starts = Uint32Array.from(positions, (_, i) => i);
-  return chunkOffsets(starts, (i) => (positions[i] ?? 0) + add).entries;
+/** `stsz` of samples that get a prefix where they are sync samples. It keeps nothing of what was looked into. */
+function prefixedSizes({ segment, track, sample, count }: PackedSamples, prefixBytes: number): HeaderPart {
+  return madeOnDemand(4 * count, async () => {
+    const samples = (await segment.contents()).tracks[track]?.samples;
+    const sizes = new Uint32Array(count);
+    for (let i = 0; i < count; i++) {
+      const sync = samples?.sync[sample + i] === 1;
+      sizes[i] = (samples?.size[sample + i] ?? 0) + (sync ? prefixBytes : 0);
+    }
+    return sampleSizes(sizes, 0, count).entries;
+  });
 }
 
-function words(...values: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(4 * values.length);
-  const view = new DataView(bytes.buffer);
-  values.forEach((value, i) => view.setUint32(4 * i, value));
-  return bytes;
+/** `co64` of samples, a chunk for each. */
+function packedOffsets({ segment, track, sample, count }: PackedSamples, at: number): HeaderPart {
+  return madeOnDemand(8 * count, async () => offsetsOf(await segment.positions(track, sample, sample + count), at));
 }
 
 function offset64(value: number): Uint8Array {
@@ -371,7 +365,7 @@ function offset64(value: number): Uint8Array {
 
 /** `count` times one word. */
 function repeatedWord(word: number, count: number): HeaderPart {
-  const one = words(word);
+  const one = words([word]);
   return {
     kind: 'computed',
     length: 4 * count,

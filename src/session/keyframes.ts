@@ -8,7 +8,7 @@
 import { FootageError } from '../errors.ts';
 import type { MovieTrackSpec, TableSpec } from '../mp4/movie.ts';
 import type { SampleTable } from '../mp4/tables.ts';
-import { sampleSizes } from '../mp4/table-writer.ts';
+import { offsetsOf, sampleSizes, words } from '../mp4/table-writer.ts';
 import { ptsAt } from '../segment/summary.ts';
 import { type HeaderPart, madeOnDemand } from './entries.ts';
 import { type PackedSegment, sumsOf } from './packed.ts';
@@ -141,12 +141,12 @@ export function keyTables(placed: readonly PlacedKeys[], endTicks: number, paylo
   const stts = rows.map((row, i) => madeOnDemand(8 * row.count, () => lengths(row, rows[i + 1], endTicks)));
   const stsz = rows.map((row) => madeOnDemand(4 * row.count, async () => sizes(await samplesOf(row), row)));
   const co64 = rows.map(({ segment, track, count, at }) =>
-    madeOnDemand(8 * count, async () => offsets(await segment.positions(track, 0, Infinity), at + payloadAt)),
+    madeOnDemand(8 * count, async () => offsetsOf(await segment.positions(track, 0, Infinity), at + payloadAt)),
   );
   return {
     stts: table(stts, total),
     stsz: table(stsz, total),
-    stsc: { version: 0, count: 1, parts: [words(1, 1, 1)] },
+    stsc: { version: 0, count: 1, parts: [words([1, 1, 1])] },
     co64: table(co64, total),
   };
 }
@@ -187,25 +187,11 @@ async function lengths(row: KeyRow, next: KeyRow | undefined, endTicks: number):
   const end = next && behind ? timeOf(behind, first, next) : endTicks;
   const samples = await samplesOf(row);
   const times = [...syncsIn(samples, row.ranges)].map((i) => timeOf(samples, i, row));
-  return words(...times.flatMap((time, i) => [1, (times[i + 1] ?? end) - time]));
+  return words(times.flatMap((time, i) => [1, (times[i + 1] ?? end) - time]));
 }
 
 function sizes(samples: SampleTable, { ranges, count, segment, track }: KeyRow): Uint8Array {
   const prefix = segment.prefixBytes(track);
   const found = Uint32Array.from(syncsIn(samples, ranges), (i) => (samples.size[i] ?? 0) + prefix);
   return sampleSizes(found, 0, count).entries;
-}
-
-function offsets(positions: Float64Array, add: number): Uint8Array {
-  const bytes = new Uint8Array(8 * positions.length);
-  const view = new DataView(bytes.buffer);
-  positions.forEach((position, i) => view.setBigUint64(8 * i, BigInt(position + add)));
-  return bytes;
-}
-
-function words(...values: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(4 * values.length);
-  const view = new DataView(bytes.buffer);
-  values.forEach((value, i) => view.setUint32(4 * i, value));
-  return bytes;
 }

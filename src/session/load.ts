@@ -6,7 +6,8 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Catalog, RowTrack, SegmentRow } from '../catalog/catalog.ts';
-import { ioError } from '../errors.ts';
+import { FootageError, ioError } from '../errors.ts';
+import type { Crc32c } from '../format/bytes.ts';
 import type { Track } from '../media.ts';
 import type { SegmentCache } from '../segment/cache.ts';
 import { readUpTo } from '../segment/disk.ts';
@@ -33,14 +34,29 @@ export interface LoadDeps {
 export class TrackCache {
   readonly #known = new Map<string, Track>();
 
-  /** The track of a sealed segment, read from its file once for each sample entry. */
+  readonly #crc32c: Crc32c;
+
+  constructor(crc32c: Crc32c) {
+    this.#crc32c = crc32c;
+  }
+
+  /**
+   * The track of a sealed segment, read from its file once for each sample entry.
+   * @throws FootageError E_DAMAGED for an entry that is not the one of the row: it must not stand for others
+   */
   async of({ tables, kind, timescale }: RowTrack, path: string): Promise<Track> {
     const { crc, length, offset } = tables.stsd;
     const key = `${kind}/${timescale}/${crc}/${length}`;
-    const track = this.#known.get(key) ?? trackOfEntry(await readEntry(path, offset, length), kind, timescale);
-    this.#known.delete(key);
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const entry = await readEntry(path, offset, length);
+    if (entry.byteLength !== length || this.#crc32c(entry) !== crc) {
+      throw new FootageError('E_DAMAGED', `The sample entry of segment ${path} is damaged: run "footage verify".`);
+    }
+    const track = trackOfEntry(entry, kind, timescale);
     this.#known.set(key, track);
-    for (const oldest of this.#known.keys()) if (this.#known.size > MAX_TRACKS) this.#known.delete(oldest);
+    const [oldest] = this.#known.keys();
+    if (this.#known.size > MAX_TRACKS && oldest !== undefined) this.#known.delete(oldest);
     return track;
   }
 }
@@ -272,7 +288,7 @@ function follows(before: Candidate | undefined, behind: Candidate | undefined): 
   if (before === undefined || behind === undefined || behind.row.sequence !== before.row.sequence + 1) return false;
   if (!sameFormats(before.tracks, behind.tracks)) return false;
   const ends = extents(before);
-  return extents(behind).every(({ first }, i) => first !== undefined && first === ends[i]?.end);
+  return extents(behind).every(({ first }, i) => first === ends[i]?.end);
 }
 
 /** First DTS and end of a track. */

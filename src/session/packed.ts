@@ -10,7 +10,7 @@ import type { SegmentContents } from '../segment/contents.ts';
 import { readUpTo } from '../segment/disk.ts';
 import type { SampleSums } from '../segment/track-tables.ts';
 import type { PlanSegment } from './run.ts';
-import { type ComputedSlice, partOf, type StoredSlice } from './virtual-file.ts';
+import { type BytesSlice, type ComputedSlice, partOf, type StoredSlice } from './virtual-file.ts';
 
 /** What a segment's sync samples are preceded by. */
 export interface Prefixes {
@@ -157,7 +157,7 @@ export class PackedSegment {
       return { slices: [...this.#prefixAt(expansion, i), file], next: i + 1 };
     }
     const next = endOfCopy(expansion, i, to);
-    const slices: StoredSlice[] = [];
+    const slices: BytesSlice[] = [];
     const begin = offset[i] ?? 0;
     const read = await reader.read(begin, (offset[next - 1] ?? 0) + (size[next - 1] ?? 0) - begin);
     for (let k = i; k < next; k++) {
@@ -167,7 +167,7 @@ export class PackedSegment {
     return { slices: [together(slices)], next };
   }
 
-  #prefixAt({ prefixed, pick }: Expansion, i: number): StoredSlice[] {
+  #prefixAt({ prefixed, pick }: Expansion, i: number): BytesSlice[] {
     const prefix = prefixed[i] === 1 ? this.#picks[pick[i] ?? 0]?.prefix : undefined;
     return prefix === undefined ? [] : [{ kind: 'bytes', data: prefix }];
   }

@@ -11,7 +11,7 @@ import { type PackedPick, PackedSegment, type PackedDeps, type Prefixes } from '
 import type { TrackChoice } from './request.ts';
 import type { Part } from './select.ts';
 import type { KeyPiece } from './keyframes.ts';
-import type { AnswerTrack, Piece, StoredPiece } from './pieces.ts';
+import type { AnswerTrack, Piece, SilentPiece, StoredPiece } from './pieces.ts';
 import type { Slice, StoredSlice } from './virtual-file.ts';
 
 /** Between two samples of one slice lie only delimiters and small records; more than this is a hole in the file. */
@@ -40,15 +40,16 @@ export interface PayloadOptions {
   readonly prefixes: Prefixes | undefined;
   /** Only the sync samples of the video. */
   readonly keyframes: boolean;
-  /** The only kind of track. */
-  readonly choice: TrackChoice;
+  /** Kinds of tracks that are in the answer: nothing of the others may be. */
+  readonly sent: TrackChoice;
 }
 
 export function buildPayload(parts: readonly Part[], tracks: readonly AnswerTrack[], options: PayloadOptions): Payload {
   const writer = new PayloadWriter();
   const grouped = tracks.map(bySegment);
+  const silences = silencesByPart(tracks);
   parts.forEach((part, p) => {
-    for (const track of tracks) writeSilence(writer, track, p);
+    for (const piece of silences.get(p) ?? []) writeSilence(writer, piece);
     const packed = isPacked(part, options);
     part.run.segments.forEach((segment, s) => {
       const pieces = grouped.map((own) => own.get(`${p}/${s}`) ?? []);
@@ -113,14 +114,29 @@ class PayloadWriter {
   }
 }
 
-/** The silent frames of a part, in front of its data. */
-function writeSilence(writer: PayloadWriter, { pieces, silence }: AnswerTrack, part: number): void {
-  for (const piece of pieces) {
-    if (piece.kind !== 'silence' || piece.part !== part || silence === undefined) continue;
-    writer.close();
-    writer.places.set(piece, { kind: 'silence', at: writer.length });
-    writer.add(repeated(silence, piece.count));
+interface Silence {
+  readonly piece: SilentPiece;
+  readonly frame: Uint8Array;
+}
+
+function silencesByPart(tracks: readonly AnswerTrack[]): Map<number, Silence[]> {
+  const found = new Map<number, Silence[]>();
+  for (const { pieces, silence } of tracks) {
+    for (const piece of pieces) {
+      if (piece.kind !== 'silence' || silence === undefined) continue;
+      const own = found.get(piece.part) ?? [];
+      own.push({ piece, frame: silence });
+      found.set(piece.part, own);
+    }
   }
+  return found;
+}
+
+/** Silent frames, in front of the data of their part. */
+function writeSilence(writer: PayloadWriter, { piece, frame }: Silence): void {
+  writer.close();
+  writer.places.set(piece, { kind: 'silence', at: writer.length });
+  writer.add(repeated(frame, piece.count));
 }
 
 function repeated(frame: Uint8Array, count: number): Slice {
@@ -137,10 +153,10 @@ function* repeatedBytes(frame: Uint8Array, from: number, to: number): Generator<
 }
 
 /** A stretch of the file would hold more than the answer's own samples, or less. */
-function isPacked({ run, video }: Part, { prefixes, keyframes, choice }: PayloadOptions): boolean {
+function isPacked({ run, video }: Part, { prefixes, keyframes, sent }: PayloadOptions): boolean {
   if (prefixes !== undefined || keyframes) return true;
   return run.tracks.some(({ kind, index }) => {
-    if (choice !== 'all' && kind !== choice) return true;
+    if (sent !== 'all' && kind !== sent) return true;
     return kind === 'video' && video !== undefined && video.source.index !== index;
   });
 }

@@ -17,7 +17,7 @@ import { buildHeader } from './header.ts';
 import { type Manifest, manifestOf } from './manifest.ts';
 import type { PackedDeps, Prefixes } from './packed.ts';
 import { buildPayload } from './payload.ts';
-import type { PlanRequest } from './request.ts';
+import type { PlanRequest, TrackChoice } from './request.ts';
 import type { Run } from './run.ts';
 import { type Part, placed, selectRun, type Span } from './select.ts';
 import type { AnswerTrack, Piece } from './pieces.ts';
@@ -48,7 +48,7 @@ function selectAll(runs: readonly Run[], request: PlanRequest): Part[] {
 /** @throws FootageError E_RANGE_EMPTY, E_GAP, E_CHANGES */
 export function planMp4(runs: readonly Run[], request: PlanRequest, deps: PackedDeps & FragmentDeps): Plan {
   const all = selectAll(runs, request);
-  const { parts: joined, answers } = joinable(all, request.changes, request.part);
+  const { parts: joined, answers, withoutAudio } = joinable(all, request.changes, request.part);
   if (joined.length === 0) throw nothingThere(request);
   const parts = joined.map((part, i) => placed(part, i > 0, i + 1 < joined.length));
   const delivered = parts.map(spanOf);
@@ -57,14 +57,15 @@ export function planMp4(runs: readonly Run[], request: PlanRequest, deps: Packed
   if (request.gaps === 'error' && missing.length > 0) throw gapError(request, missing);
   const { gaps, keyframes, speed } = request;
   const timeline = buildTimeline(parts, { gaps, keyframes, speed, spans: delivered });
+  const sent = withoutAudio ? 'video' : request.tracks;
   const prefixes = prefixesOf(parts);
-  const payload = buildPayload(parts, timeline.tracks, { packed: deps, prefixes, keyframes, choice: request.tracks });
+  const payload = buildPayload(parts, timeline.tracks, { packed: deps, prefixes, keyframes, sent });
   const creationUtcMs = delivered[0]?.startUtcMs ?? 0;
   const descriptions = timeline.tracks.map((track) => descriptionOf(track, parts));
   const input = { parts, timeline, payload, descriptions, prefixes, creationUtcMs };
   const slices =
     request.format === 'fmp4' ? buildFragmented({ ...input, deps }) : [...buildHeader(input), ...payload.slices];
-  const etag = etagOf({ request, parts, timeline, descriptions, prefixes, creationUtcMs });
+  const etag = etagOf({ request, sent, parts, timeline, descriptions, prefixes, creationUtcMs });
   const endUtcMs = Math.max(...delivered.map((span) => span.endUtcMs));
   return {
     file: new VirtualFile(slices, etag, Math.ceil(endUtcMs / 1000) * 1000),
@@ -141,6 +142,8 @@ function descriptionOf({ kind, rank }: AnswerTrack, parts: readonly Part[]): Tra
 
 interface EtagInput {
   readonly request: PlanRequest;
+  /** Kinds of tracks that are in the answer. */
+  readonly sent: TrackChoice;
   readonly parts: readonly Part[];
   readonly timeline: Timeline;
   readonly descriptions: readonly Track[];
@@ -149,10 +152,10 @@ interface EtagInput {
 }
 
 /** Hash of what decides the bytes: renderer, policy, descriptions, and every piece with the identity of its segment. */
-function etagOf({ request, parts, timeline, descriptions, prefixes, creationUtcMs }: EtagInput): string {
+function etagOf({ request, sent, parts, timeline, descriptions, prefixes, creationUtcMs }: EtagInput): string {
   const hash = createHash('sha256');
   const add = (value: unknown) => hash.update(JSON.stringify(value)).update('\n');
-  add([RENDERER_VERSION, request.format, request.keyframes, request.tracks, prefixes !== undefined]);
+  add([RENDERER_VERSION, request.format, request.keyframes, sent, prefixes !== undefined]);
   add([timeline.timescale, Math.floor(creationUtcMs / 1000)]);
   timeline.tracks.forEach((track, i) => {
     const { kind, timescale, edits, durationTicks, raise, pieces } = track;

@@ -22,7 +22,7 @@ export class Planner {
   #bytes = 0;
 
   constructor(deps: { readonly archive: string; readonly catalog: Catalog; readonly cache: SegmentCache }) {
-    this.#deps = { ...deps, tracks: new TrackCache() };
+    this.#deps = { ...deps, tracks: new TrackCache(deps.cache.crc32c) };
   }
 
   /** @throws FootageError E_RANGE_EMPTY, E_GAP, E_CHANGES, E_DAMAGED, E_IO */

@@ -26,15 +26,23 @@ const MAX_TIMESCALE = 2 ** 31 - 1;
 /** Largest delta of `stts`. */
 const MAX_DELTA = 2 ** 32 - 1;
 
-/** The timescale in which all the selections of one kind are whole ticks; the finest of theirs where there is none. */
+/** The timescale in which all the selections of one kind are whole ticks. @throws FootageError E_CHANGES */
 export function commonTimescale(timescales: readonly number[]): number {
   let common = 1;
   for (const timescale of timescales) {
     const next = leastCommonMultiple(common, timescale);
-    if (next > MAX_TIMESCALE) return Math.max(...timescales);
+    if (next > MAX_TIMESCALE) throw noCommonTimescale(timescales);
     common = next;
   }
   return common;
+}
+
+function noCommonTimescale(timescales: readonly number[]): FootageError {
+  const shown = [...new Set(timescales)].slice(0, 4).join(', ');
+  return new FootageError(
+    'E_CHANGES',
+    `The timescales within the range (${shown} ticks a second) have no common one that MP4 can say: ask for a range of one recording.`,
+  );
 }
 
 function leastCommonMultiple(a: number, b: number): number {

@@ -146,6 +146,9 @@ describe('a change that one file cannot hold', () => {
     const silent = archive.session({ ...request, changes: 'drop-audio' });
     if (withoutSound !== undefined) return expect(silent).rejects.toMatchObject({ code: withoutSound });
     const { manifest } = await silent;
+    const exported = join(folder, 'silent.mp4');
+    await exportTo(exported, archive, { ...request, changes: 'drop-audio' });
+    for (const file of files) await expectAbsent(exported, file, ({ stream }) => stream === 1);
     expect(manifest).toMatchObject({ codecs: [expect.stringMatching(/^avc1/)], omittedCodecs: ['mp4a.40.2'] });
   });
 });
@@ -167,6 +170,13 @@ describe('a gap that is held', () => {
     const pairs = await avSyncFfmpeg(exported);
     expect(pairs).toHaveLength(6);
     for (const { flashTime, beepTime } of pairs) expect(Math.abs(flashTime - beepTime)).toBeLessThan(0.025);
+  });
+
+  test('of sound alone is refused as well', async () => {
+    await using made = await fixture();
+    const sound = await makeMedia('sound.m4a', [...tone(), '-t', '3', ...AAC]);
+    const request = await importEach(made.archive, [sound, sound], 14 * 3600);
+    await expect(made.archive.session({ ...request, gaps: 'freeze' })).rejects.toMatchObject({ code: 'E_GAP' });
   });
 
   test('for longer than MP4 can say is refused', async () => {
