@@ -171,10 +171,8 @@ void Connection::EnqueueBytes(const uint8_t* data, size_t length, std::unique_pt
 }
 
 void Connection::EnqueueFile(int fd, uint64_t offset, uint64_t length) {
-  if (Extend(fd, offset, length)) return;
   Piece piece;
-  const bool same = !queue_.empty() && queue_.back().file && queue_.back().file->IsSameFile(fd);
-  piece.file = same ? queue_.back().file : File::Duplicate(fd);
+  piece.file = files_.Hold(fd);
   if (!piece.file) {
     Fail(errno);
     return;
@@ -185,20 +183,17 @@ void Connection::EnqueueFile(int fd, uint64_t offset, uint64_t length) {
 }
 
 // A range that continues the last piece makes that one longer.
-bool Connection::Extend(int fd, uint64_t offset, uint64_t length) {
-  if (queue_.empty()) return false;
+bool Connection::Extend(const Piece& piece) {
+  if (queue_.empty() || !piece.file) return false;
   Piece& last = queue_.back();
-  if (!last.file || last.offset + last.length != offset || !last.file->IsSameFile(fd)) return false;
-  last.length += length;
-  queued_ += length;
-  if (queued_ >= barriers_.soft) owes_hint_ = true;
-  if (phase_ == Phase::kIdle && !hinting_) Pump();
+  if (last.file.get() != piece.file.get() || last.offset + last.length != piece.offset) return false;
+  last.length += piece.length;
   return true;
 }
 
 void Connection::Push(Piece&& piece) {
   queued_ += piece.length;
-  queue_.push_back(std::move(piece));
+  if (!Extend(piece)) queue_.push_back(std::move(piece));
   if (queued_ >= barriers_.soft) owes_hint_ = true;
   if (phase_ == Phase::kIdle && !hinting_) Pump();
 }

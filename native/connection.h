@@ -116,7 +116,7 @@ class Connection final : public RefCounted<Connection> {
 
   [[nodiscard]] uint64_t InFlightProgress() const;
   void Push(Piece&& piece);
-  [[nodiscard]] bool Extend(int fd, uint64_t offset, uint64_t length);
+  [[nodiscard]] bool Extend(const Piece& piece);
   void Pump();
   [[nodiscard]] Outcome SendOnLoop();
   void PopSent(uint64_t sent);
@@ -141,6 +141,7 @@ class Connection final : public RefCounted<Connection> {
   const Barriers barriers_;
   Listener* listener_;
   Phase phase_ = Phase::kIdle;
+  FileTable files_;  // of the pieces in queue_ and in job_
   std::deque<Piece> queue_;
   uint64_t queued_ = 0;     // bytes in queue_ and in job_
   uint64_t sent_ = 0;       // without those of job_

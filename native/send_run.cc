@@ -46,6 +46,13 @@ bool IsCached(int fd, uint64_t offset, uint64_t length) {
   return state.cached >= pages;
 }
 
+bool Identify(int fd, FileIdentity& identity) {
+  struct statx info;
+  if (statx(fd, "", AT_EMPTY_PATH, STATX_INO, &info) != 0) return false;
+  identity = {uint64_t{info.stx_dev_major} << 32 | info.stx_dev_minor, info.stx_ino};
+  return true;
+}
+
 class Sending {
  public:
   Sending(int socket, std::deque<Piece>& pieces, const SendLimits& limits)
@@ -133,25 +140,21 @@ class Sending {
 
 }  // namespace
 
-RefPtr<File> File::Duplicate(int fd) {
-  Identity identity;
+File::~File() {
+  table_.files_.erase(identity_);
+  close(fd_);
+}
+
+RefPtr<File> FileTable::Hold(int fd) {
+  FileIdentity identity;
   if (!Identify(fd, identity)) return {};
+  const auto held = files_.find(identity);
+  if (held != files_.end()) return RefPtr<File>(held->second);
   const int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-  return own < 0 ? RefPtr<File>() : RefPtr<File>(new File(own, identity));
-}
-
-File::~File() { close(fd_); }
-
-bool File::IsSameFile(int fd) const {
-  Identity identity;
-  return Identify(fd, identity) && identity.device == identity_.device && identity.inode == identity_.inode;
-}
-
-bool File::Identify(int fd, Identity& identity) {
-  struct statx info;
-  if (statx(fd, "", AT_EMPTY_PATH, STATX_INO, &info) != 0) return false;
-  identity = {uint64_t{info.stx_dev_major} << 32 | info.stx_dev_minor, info.stx_ino};
-  return true;
+  if (own < 0) return {};
+  RefPtr<File> file(new File(*this, own, identity));
+  files_.emplace(identity, file.get());
+  return file;
 }
 
 SendResult SendPieces(int socket, std::deque<Piece>& pieces, const SendLimits& limits) {

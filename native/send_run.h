@@ -6,36 +6,56 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <compare>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 
 #include "ref.h"
 
 namespace footage {
 
-// A descriptor of ours, closed with its last user. Loop thread only.
+class FileTable;
+
+// What tells an open file from every other. An inode number cannot be used again while we hold the file.
+struct FileIdentity {
+  uint64_t device;
+  uint64_t inode;
+  friend auto operator<=>(const FileIdentity&, const FileIdentity&) = default;
+};
+
+// A descriptor of ours, closed with its last user. Loop thread only, but for fd().
 class File final : public RefCounted<File> {
  public:
-  // Duplicates `fd`. Empty, with errno set, if that fails.
-  [[nodiscard]] static RefPtr<File> Duplicate(int fd);
   ~File();
 
-  // Whether `fd` is open on the same file. An inode number cannot be used again while we hold the file.
-  [[nodiscard]] bool IsSameFile(int fd) const;
   [[nodiscard]] int fd() const { return fd_; }
   [[nodiscard]] uint64_t device() const { return identity_.device; }
 
  private:
-  struct Identity {
-    uint64_t device;
-    uint64_t inode;
-  };
-  [[nodiscard]] static bool Identify(int fd, Identity& identity);
-  File(int fd, Identity identity) : fd_(fd), identity_(identity) {}
+  friend class FileTable;
+  File(FileTable& table, int fd, FileIdentity identity) : table_(table), fd_(fd), identity_(identity) {}
 
+  FileTable& table_;
   const int fd_;
-  const Identity identity_;
+  const FileIdentity identity_;
+};
+
+// The files that the pieces of one connection refer to: one descriptor for each, however many pieces there
+// are and in whatever order. Keeps none open itself, and outlives them. Loop thread only.
+//
+// Not shared by connections: the kernel keeps its read-ahead with the open file, and each client is at
+// another place.
+class FileTable {
+ public:
+  // The file that `fd` is open on, on a duplicate of `fd` if it is not held yet. Empty, with errno set, if
+  // that fails.
+  [[nodiscard]] RefPtr<File> Hold(int fd);
+
+ private:
+  friend class File;
+  std::map<FileIdentity, File*> files_;
 };
 
 // Keeps memory that belongs to somebody else alive. Made and destroyed on the loop thread.

@@ -1,6 +1,7 @@
 /**
  * Counters and extents of a segment's tables: what catalog rows, trailers and edit lists are made of.
  */
+import type { TrackClock } from '../format/clock.ts';
 import type { Break } from '../format/segment-index.ts';
 import type { TrackCounters, Trailer } from '../format/trailer.ts';
 import type { SampleTable } from '../mp4/tables.ts';
@@ -37,49 +38,43 @@ export function presentedTicks(
   return { from: track.kind === 'audio' ? Math.max(0, from) : from, to };
 }
 
-/** The presentation interval of sample `i` with no regard to time 0. */
-function wholeTicks({ samples }: Pick<SegmentTrack, 'samples'>, i: number) {
-  const from = ptsAt(samples, i);
-  return { from, to: from + (samples.duration[i] ?? 0) };
-}
-
-function trackExtent(track: SegmentTrack, ticks: typeof presentedTicks): TrackExtent {
-  let firstPts = Infinity;
-  let endPts = -Infinity;
-  for (let i = 0; i < track.samples.count; i++) {
-    const presented = ticks(track, i);
-    if (presented === undefined) continue;
-    firstPts = Math.min(firstPts, presented.from);
-    endPts = Math.max(endPts, presented.to);
-  }
-  return endPts === -Infinity ? { firstPts: 0, endPts: 0 } : { firstPts, endPts };
-}
-
 /**
  * Extent of a segment, or undefined if it has no samples. One that holds nothing but priming counts as a whole: it has
  * to lie somewhere in time, and its file has to show something.
  */
 export function extentOf(contents: SegmentContents): Extent | undefined {
-  return extentBy(contents, presentedTicks) ?? extentBy(contents, wholeTicks);
+  return extentBy(contents, true) ?? extentBy(contents, false);
 }
 
-function extentBy(contents: SegmentContents, ticks: typeof presentedTicks): Extent | undefined {
+/** With `fromZero` what lies before the run's time 0 is not presented (`presentedTicks`). */
+function extentBy(contents: SegmentContents, fromZero: boolean): Extent | undefined {
   const clocks = clocksOf(contents);
-  let startUtcMs = Infinity;
-  let endUtcMs = -Infinity;
-  contents.tracks.forEach((track, t) => {
-    const clock = clocks[t];
-    if (clock === undefined) return;
-    for (let i = 0; i < track.samples.count; i++) {
-      const presented = ticks(track, i);
-      if (presented === undefined) continue;
-      const dts = track.samples.dts[i] ?? 0;
-      startUtcMs = Math.min(startUtcMs, clock.utcMs(presented.from, dts));
-      endUtcMs = Math.max(endUtcMs, clock.utcMs(presented.to, dts));
-    }
-  });
+  const extents = contents.tracks.map((track, t) => trackExtent(track, clocks[t], fromZero));
+  const startUtcMs = Math.min(...extents.map((extent) => extent.startUtcMs));
+  const endUtcMs = Math.max(...extents.map((extent) => extent.endUtcMs));
   if (endUtcMs === -Infinity) return undefined;
-  return { startUtcMs, endUtcMs, tracks: contents.tracks.map((track) => trackExtent(track, ticks)) };
+  const tracks = extents.map(({ firstPts, endPts }) =>
+    endPts === -Infinity ? { firstPts: 0, endPts: 0 } : { firstPts, endPts },
+  );
+  return { startUtcMs, endUtcMs, tracks };
+}
+
+/** One pass, and no object per sample: an hour is sealed on the loop. */
+function trackExtent({ track, samples }: SegmentTrack, clock: TrackClock | undefined, fromZero: boolean) {
+  const { count, dts, duration } = samples;
+  const notBefore = fromZero && track.kind === 'audio' ? 0 : -Infinity;
+  let [firstPts, endPts, startUtcMs, endUtcMs] = [Infinity, -Infinity, Infinity, -Infinity];
+  for (let i = 0; i < count; i++) {
+    const pts = ptsAt(samples, i);
+    const end = pts + (duration[i] ?? 0);
+    if (fromZero && end <= 0) continue;
+    const begin = Math.max(notBefore, pts);
+    firstPts = Math.min(firstPts, begin);
+    endPts = Math.max(endPts, end);
+    startUtcMs = Math.min(startUtcMs, clock?.utcMs(begin, dts[i] ?? 0) ?? Infinity);
+    endUtcMs = Math.max(endUtcMs, clock?.utcMs(end, dts[i] ?? 0) ?? -Infinity);
+  }
+  return { firstPts, endPts, startUtcMs, endUtcMs };
 }
 
 /** Presentation time of sample `i`, ticks. */

@@ -52,23 +52,37 @@ interface Expansion {
 
 /** Expansions that were used lately: header and payload of a segment ask for the same one. */
 export class Expansions {
-  readonly #kept = new Map<PackedSegment, Promise<Expansion>>();
+  readonly #kept = new Map<PackedSegment, { readonly made: Promise<Expansion>; samples: number }>();
 
   of(segment: PackedSegment, expand: () => Promise<Expansion>): Promise<Expansion> {
     const known = this.#kept.get(segment);
-    if (known !== undefined) return known;
-    const made = expand();
-    this.#kept.set(segment, made);
-    made.catch(() => this.#kept.delete(segment));
-    for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= MAX_EXPANSIONS) break;
+    if (known !== undefined) return known.made;
+    const kept = { made: expand(), samples: 0 };
+    this.#kept.set(segment, kept);
+    void kept.made.then(
+      ({ count }) => {
+        kept.samples = count;
+        this.#makeRoom();
+      },
+      () => this.#kept.delete(segment),
+    );
+    return kept.made;
+  }
+
+  /** Those that were made longest ago go; the newest stays, however large it is. */
+  #makeRoom(): void {
+    let samples = 0;
+    for (const kept of this.#kept.values()) samples += kept.samples;
+    for (const [oldest, kept] of this.#kept) {
+      if (samples <= MAX_EXPANDED_SAMPLES || this.#kept.size === 1) return;
       this.#kept.delete(oldest);
+      samples -= kept.samples;
     }
-    return made;
   }
 }
 
-const MAX_EXPANSIONS = 2;
+/** Samples of all expansions that are kept, about 60 bytes each with their tables. */
+const MAX_EXPANDED_SAMPLES = 600_000;
 /** Smaller samples are copied: a system call each would cost more. */
 const COPY_BYTES = 16_384;
 /** Bytes read at once to copy samples from. */
@@ -101,16 +115,17 @@ export class PackedSegment {
 
   /** The tables of the segment. */
   async contents(): Promise<SegmentContents> {
-    return (await this.#expansion()).contents;
+    const contents = await this.#deps.cache.read(this.#ref);
+    if (contents !== undefined) return contents;
+    throw new FootageError('E_IO', `Segment ${this.#ref.path} is gone while it is sent: ask again.`);
   }
 
   /** Positions of the samples of a track, [from, to) of the segment's, counted from the first byte of this slice. */
   async positions(track: number, from: number, to: number): Promise<Float64Array> {
-    const { count, position, pick: picks } = await this.#expansion();
+    const { count, position, pick: picks, contents } = await this.#expansion();
     const rank = this.#picks.findIndex((pick) => pick.track === track);
     const pick = this.#picks[rank];
     if (pick === undefined) return new Float64Array(0);
-    const contents = await this.contents();
     const skipped = pickedBefore(contents, pick, from);
     const wanted = pickedBefore(contents, pick, to) - skipped;
     const found = new Float64Array(wanted);
@@ -127,11 +142,7 @@ export class PackedSegment {
   }
 
   async #expand(): Promise<Expansion> {
-    const contents = await this.#deps.cache.read(this.#ref);
-    if (contents === undefined) {
-      throw new FootageError('E_IO', `Segment ${this.#ref.path} is gone while it is sent: ask again.`);
-    }
-    return expand(contents, this.#picks);
+    return expand(await this.contents(), this.#picks);
   }
 
   async *#read(from: number, to: number): AsyncGenerator<StoredSlice, void, undefined> {

@@ -1,70 +1,30 @@
 /** The Sender contract, for the native and the stream sender alike. */
 import { once } from 'node:events';
 import { createWriteStream, promises as fs, readFileSync, truncateSync } from 'node:fs';
-import net, { type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Writable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import type { Native } from '../../src/native-types.ts';
 import { twin } from '../../src/native.ts';
-import { senderFor, type SenderForOptions } from '../../src/sender/for-target.ts';
-import type { Sender } from '../../src/sender/sender.ts';
+import { senderFor } from '../../src/sender/for-target.ts';
 import { openShared } from '../../src/sender/shared-file.ts';
 import {
   digest,
   get,
-  listen,
   makeFile,
   openDescriptors,
+  receive,
   sendFile,
   serve,
   settledDescriptors,
   sleep,
-  stalledClient,
+  stalled,
   until,
   WAYS,
 } from './rig.ts';
 
 const file = makeFile(20_000_001);
-
-interface Stalled extends AsyncDisposable {
-  readonly sender: Sender;
-  readonly socket: Socket;
-  readonly client: Socket;
-}
-
-/** A sender on a connection whose client reads nothing. */
-async function stalled(native: Native, options: SenderForOptions = {}): Promise<Stalled> {
-  const running = await listen(net.createServer());
-  const connection = once(running.server, 'connection');
-  const client = await stalledClient(running.port, '');
-  const [socket] = (await connection) as [Socket];
-  socket.on('error', () => undefined);
-  const sender = await senderFor(socket, { native, ...options });
-  return {
-    sender,
-    socket,
-    client,
-    async [Symbol.asyncDispose]() {
-      client.destroy();
-      await running[Symbol.asyncDispose]();
-    },
-  };
-}
-
-/** Reads everything a client gets until `length` bytes have come. */
-async function receive(client: Socket, length: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let got = 0;
-  client.resume();
-  for await (const chunk of client as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    got += chunk.length;
-    if (got >= length) break;
-  }
-  return Buffer.concat(chunks);
-}
 
 /** Reads about `length` bytes and stalls again. */
 async function readSome(client: Socket, length: number): Promise<void> {

@@ -9,6 +9,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Native } from '../../src/native-types.ts';
 import { loadAddon, twin } from '../../src/native.ts';
+import { senderFor, type SenderForOptions } from '../../src/sender/for-target.ts';
 import type { Sender, SharedFile } from '../../src/sender/sender.ts';
 import { shareDescriptor } from '../../src/sender/shared-file.ts';
 import { noise } from '../native/build-records.ts';
@@ -126,6 +127,44 @@ export async function stalledClient(port: number, text = 'GET / HTTP/1.1\r\nHost
   await once(socket, 'connect');
   socket.write(text);
   return socket;
+}
+
+export interface Stalled extends AsyncDisposable {
+  readonly sender: Sender;
+  readonly socket: Socket;
+  readonly client: Socket;
+}
+
+/** A sender on a connection whose client reads nothing. */
+export async function stalled(native: Native, options: SenderForOptions = {}): Promise<Stalled> {
+  const running = await listen(net.createServer());
+  const connection = once(running.server, 'connection');
+  const client = await stalledClient(running.port, '');
+  const [socket] = (await connection) as [Socket];
+  socket.on('error', () => undefined);
+  const sender = await senderFor(socket, { native, ...options });
+  return {
+    sender,
+    socket,
+    client,
+    async [Symbol.asyncDispose]() {
+      client.destroy();
+      await running[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Reads everything a client gets until `length` bytes have come. */
+export async function receive(client: Socket, length: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let got = 0;
+  client.resume();
+  for await (const chunk of client as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    got += chunk.length;
+    if (got >= length) break;
+  }
+  return Buffer.concat(chunks);
 }
 
 export function openDescriptors(): number {
