@@ -48,8 +48,8 @@ export interface Catalog {
   segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[];
   /** Wall time of the first presented instant of a run's sealed segments, Unix ms; Infinity if there is none. */
   runStart(run: string): number;
-  /** All segments of a run, by sequence number. */
-  run(run: string): SegmentRow[];
+  /** The segment of a run whose sequence number is the next one below (-1) or above (1) the given one. */
+  neighbour(run: string, sequence: number, direction: -1 | 1): SegmentRow | undefined;
   /** All segments, or those of one camera, by start. */
   all(camera?: string): SegmentRow[];
   /** Segments that are not sealed: being recorded, or left over by a crash. */

@@ -7,7 +7,7 @@ import { ioError, systemCode } from '../errors.ts';
 import type { Catalog, RowTrack, SegmentRow, SegmentSpan } from './catalog.ts';
 import { type Database, openDatabase, type Statement } from './sqlite.ts';
 
-const SCHEMA_VERSION = 4;
+const SCHEMA_VERSION = 5;
 const BUSY_TIMEOUT_MS = 5000;
 
 const SCHEMA = `
@@ -29,7 +29,8 @@ const SCHEMA = `
   ) WITHOUT ROWID;
   CREATE INDEX segments_by_time ON segments
     (camera, start_utc_ms, end_utc_ms, run, sequence, state, generation, path);
-  CREATE INDEX segments_by_run ON segments (run, sequence, state, start_utc_ms);
+  CREATE INDEX segments_by_run ON segments (run, sequence);
+  CREATE INDEX segments_by_run_start ON segments (run, state, start_utc_ms);
   CREATE INDEX segments_open ON segments (state) WHERE state = 'open';
   CREATE TABLE leases (
     id TEXT NOT NULL,
@@ -112,8 +113,8 @@ function isSame(row: SegmentRow, seen: Pick<RawRow, Identity>): boolean {
   return row.state === seen.state && row.path === seen.path && row.repairGeneration === seen.generation;
 }
 
-/** Rows that are kept decoded, about 2 kB each. */
-const MAX_DECODED = 4096;
+/** Rows that are kept decoded, about 2 kB each: a year and a half of segments of an hour. */
+const MAX_DECODED = 16_384;
 
 export class SqliteCatalog implements Catalog {
   readonly #database: Database;
@@ -167,10 +168,22 @@ export class SqliteCatalog implements Catalog {
   segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[] {
     const sql = `SELECT id, path, state, generation ${MEETING}`;
     const seen = this.#prepare(sql).all(camera, endUtcMs, startUtcMs) as Pick<RawRow, 'id' | Identity>[];
-    const known = seen.flatMap((one) => this.#known(one) ?? []);
-    if (known.length === seen.length) return known;
-    const rows = this.#prepare(`SELECT * ${MEETING}`).all(camera, endUtcMs, startUtcMs) as RawRow[];
-    return rows.map((raw) => this.#known(raw) ?? this.#remember(rowOf(raw)));
+    let hasNew = false;
+    const rows = seen.flatMap((one) => {
+      const known = this.#known(one);
+      if (known !== undefined) return known;
+      const row = this.#decode(one.id);
+      hasNew ||= row?.state === 'sealed';
+      return row ?? [];
+    });
+    if (hasNew) this.#remember(rows);
+    return rows;
+  }
+
+  /** Undefined if the row was removed meanwhile. */
+  #decode(id: string): SegmentRow | undefined {
+    const raw = this.#prepare('SELECT * FROM segments WHERE id = ?').get(id);
+    return raw === undefined ? undefined : rowOf(raw);
   }
 
   /** The row as it was decoded before, if it is still the same. */
@@ -179,16 +192,20 @@ export class SqliteCatalog implements Catalog {
     return known !== undefined && isSame(known, seen) ? known : undefined;
   }
 
-  /** Rows of sealed segments are decoded once: a month of a camera has a thousand. */
-  #remember(row: SegmentRow): SegmentRow {
-    if (row.state === 'open') return row;
-    this.#decoded.delete(row.id);
-    this.#decoded.set(row.id, row);
+  /**
+   * Rows of sealed segments are decoded once: a month of a camera has a thousand. Those that are asked for together are
+   * kept together, so that the same question finds them again; of more than fit in, the first ones.
+   */
+  #remember(rows: readonly SegmentRow[]): void {
+    for (const row of rows.slice(0, MAX_DECODED)) {
+      if (row.state === 'open') continue;
+      this.#decoded.delete(row.id);
+      this.#decoded.set(row.id, row);
+    }
     for (const oldest of this.#decoded.keys()) {
       if (this.#decoded.size <= MAX_DECODED) break;
       this.#decoded.delete(oldest);
     }
-    return row;
   }
 
   runStart(run: string): number {
@@ -196,8 +213,15 @@ export class SqliteCatalog implements Catalog {
     return (this.#prepare(sql).get(run) as { start: number | null }).start ?? Infinity;
   }
 
-  run(run: string): SegmentRow[] {
-    return this.#prepare('SELECT * FROM segments WHERE run = ? ORDER BY sequence').all(run).map(rowOf);
+  neighbour(run: string, sequence: number, direction: -1 | 1): SegmentRow | undefined {
+    const which = direction < 0 ? '< ? ORDER BY sequence DESC' : '> ? ORDER BY sequence';
+    const found = this.#prepare(`SELECT * FROM segments WHERE run = ? AND sequence ${which} LIMIT 1`);
+    const raw = found.get(run, sequence) as RawRow | undefined;
+    if (raw === undefined) return undefined;
+    const known = this.#known(raw);
+    const row = known ?? rowOf(raw);
+    if (known === undefined) this.#remember([row]);
+    return row;
   }
 
   all(camera?: string): SegmentRow[] {

@@ -26,12 +26,16 @@ export type HeaderPart = FileSlice | ComputedSlice;
 /** Bytes worked on at once; a multiple of every entry size. */
 const BLOCK_BYTES = 24 * 4096;
 
+/** Fewer bytes are copied: many segments give a few each, and each would hold a descriptor while a client is slow. */
+const COPY_BYTES = 16_384;
+
 export function changed(part: EntriesPart, path: string, change: Change | undefined): Uint8Array | HeaderPart {
   const same = change === undefined || (change.factor === 1 && change.add === 0);
   if (part.kind === 'file') {
-    if (same) return { kind: 'file', path, offset: part.offset, length: part.length };
     const { offset, length } = part;
-    return { kind: 'computed', length, read: (from, to) => changedRange(path, offset, from, to, change) };
+    if (same && length >= COPY_BYTES) return { kind: 'file', path, offset, length };
+    const what = same ? undefined : change;
+    return { kind: 'computed', length, read: (from, to) => changedRange(path, offset, from, to, what) };
   }
   if (same) return part.data;
   const data = part.data.slice();
@@ -48,21 +52,21 @@ function applyChange(bytes: Uint8Array, { entryBytes, at, wide, factor, add }: C
   }
 }
 
-/** Bytes [from, to) of the entries at `offset`, changed. */
+/** Bytes [from, to) of the entries at `offset`, changed or as they are. */
 async function* changedRange(
   path: string,
   offset: number,
   from: number,
   to: number,
-  change: Change,
+  change: Change | undefined,
 ): AsyncGenerator<StoredSlice, void, undefined> {
   const file = await openSegment(path);
   try {
-    const { entryBytes } = change;
+    const entryBytes = change?.entryBytes ?? 1;
     const end = Math.ceil(to / entryBytes) * entryBytes;
     for (let at = Math.floor(from / entryBytes) * entryBytes; at < end; at += BLOCK_BYTES) {
       const data = await readWhole(file, path, offset + at, Math.min(BLOCK_BYTES, end - at));
-      applyChange(data, change);
+      if (change !== undefined) applyChange(data, change);
       yield { kind: 'bytes', data: data.subarray(Math.max(0, from - at), to - at) };
     }
   } finally {

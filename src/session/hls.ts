@@ -123,12 +123,11 @@ export class HlsPlanner {
     const first = units.findIndex(meets);
     const found = units.slice(first, units.findLastIndex(meets) + 1);
     if (first === -1 || found[0]?.unit.sync === true) return first === -1 ? [] : found;
-    const [row] = rows;
-    const earlier =
-      row === undefined ? [] : this.#catalog.run(row.run).filter(({ sequence }) => sequence < row.sequence);
     const before = units.slice(0, first);
-    while (before.every(({ unit }) => !unit.sync) && earlier.length > 0) {
-      before.unshift(...unitsWithRest(await this.#segment(earlier.pop(), wanted.tracks)));
+    let [row] = rows;
+    while (row !== undefined && before.every(({ unit }) => !unit.sync)) {
+      row = this.#catalog.neighbour(row.run, row.sequence, -1);
+      before.unshift(...unitsWithRest(await this.#segment(row, wanted.tracks)));
     }
     const sync = before.findLastIndex(({ unit }) => unit.sync);
     return sync === -1 ? found : [...before.slice(sync), ...found];
@@ -191,8 +190,9 @@ export class HlsPlanner {
   }
 
   async #init({ camera, tracks, run, digest }: HlsRequest & { readonly kind: 'init' }): Promise<AnswerParts> {
-    for (const row of this.#catalog.run(run).filter((one) => one.camera === camera)) {
-      const view = await this.#view(row);
+    const next = (sequence: number) => this.#catalog.neighbour(run, sequence, 1);
+    for (let row = next(-1); row !== undefined; row = next(row.sequence)) {
+      const view = row.camera === camera ? await this.#view(row) : undefined;
       if (view === undefined) continue;
       const given = givenTracks(view, tracks, row.state === 'sealed');
       const init = [given, given.slice(0, 1)].map((own) => initOf(view, own)).find((one) => one.digest === digest);

@@ -3,10 +3,10 @@
  * begin with a sync sample. Only those at a border of the range, or where something ends or begins anew, are looked into;
  * the others are known by their rows.
  */
-import { open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { open, readdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { Catalog, RowTrack, SegmentRow } from '../catalog/catalog.ts';
-import { FootageError, ioError } from '../errors.ts';
+import { FootageError, ioError, systemCode } from '../errors.ts';
 import type { Crc32c } from '../format/bytes.ts';
 import type { Track } from '../media.ts';
 import type { SegmentCache } from '../segment/cache.ts';
@@ -22,10 +22,13 @@ import { aroundUtc, type Interval, REACH_S, zonesOf } from './zones.ts';
 /** Audio around a cut may lie in the segment before: frames that arrived late, and the one that primes the decoder. */
 const MARGIN_MS = REACH_S * 1000;
 
+/** What a plan asks of the catalog. */
+export type PlanCatalog = Pick<Catalog, 'segments' | 'open' | 'neighbour' | 'runStart'>;
+
 export interface LoadDeps {
   /** Folder of the archive. */
   readonly archive: string;
-  readonly catalog: Catalog;
+  readonly catalog: PlanCatalog;
   readonly cache: SegmentCache;
   readonly tracks: TrackCache;
 }
@@ -77,8 +80,8 @@ export function rowsOf(camera: string, span: Span, { catalog }: LoadDeps): Segme
 /** No frame lies this far before the first one of its segment. */
 const EARLY_MS = 60_000;
 
-/** A segment before it is known what of it has to be looked at. */
-interface Candidate {
+/** A segment before it is known what of it has to be looked at, and the wall time that it presents. */
+interface Candidate extends Span {
   readonly row: SegmentRow;
   readonly path: string;
   /** Per track; undefined where there are no samples of it. */
@@ -119,26 +122,54 @@ async function loadRun(rows: readonly SegmentRow[], span: Look, deps: LoadDeps):
   if (first === undefined) return [];
   await addEarlier(candidates, span, deps);
   await addLater(candidates, span, deps);
-  const joints = jointsOf(candidates, span);
+  const present = await withFiles(candidates, span);
+  const joints = jointsOf(present, span);
   const found: Candidate[] = [];
-  for (const one of candidates) found.push(...(needsView(one, joints, span) ? await look(one, deps) : [one]));
+  for (const one of present) found.push(...(needsView(one, joints, span) ? await look(one, deps) : [one]));
   const segments = found.map((one) => planSegment(one, joints, span));
-  const startUtcMs = Math.min(deps.catalog.runStart(first.row.run), ...known.map(startOf), ...candidates.map(startOf));
+  let startUtcMs = deps.catalog.runStart(first.row.run);
+  for (const one of [...known, ...candidates]) startUtcMs = Math.min(startUtcMs, one.startUtcMs);
   return subRuns(segments).map((own) => joinRun(first.row.run, startUtcMs, own));
 }
 
 /** The rows of open segments do not tell where they end: the same is left out as if they were sealed. */
 function mayMeet(candidate: Candidate, { startUtcMs, endUtcMs }: Span): boolean {
-  return startOf(candidate) < endUtcMs + MARGIN_MS && endOf(candidate) > startUtcMs - MARGIN_MS;
+  return candidate.startUtcMs < endUtcMs + MARGIN_MS && candidate.endUtcMs > startUtcMs - MARGIN_MS;
 }
 
-/** None where the file is gone. */
+/** Without those whose files are gone, which nobody would see of segments that are not looked into. */
+async function withFiles(candidates: readonly Candidate[], span: Look): Promise<readonly Candidate[]> {
+  const joints = jointsOf(candidates, span);
+  const listings = new Map<string, ReadonlySet<string>>();
+  const gone = new Set<Candidate>();
+  for (const one of candidates) {
+    if (needsView(one, joints, span)) continue;
+    // A folder is listed in the time of a few looks at single files, and holds a day.
+    const folder = dirname(one.path);
+    const files = listings.get(folder) ?? (await filesIn(folder));
+    listings.set(folder, files);
+    if (!files.has(one.path)) gone.add(one);
+  }
+  return candidates.filter((one) => !gone.has(one));
+}
+
+async function filesIn(folder: string): Promise<ReadonlySet<string>> {
+  try {
+    return new Set((await readdir(folder)).map((name) => join(folder, name)));
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return new Set();
+    throw ioError(error, `listing ${folder}`);
+  }
+}
+
+/** None of an open one whose file is gone. */
 async function candidate(row: SegmentRow, deps: LoadDeps): Promise<Candidate[]> {
   const path = join(deps.archive, row.path);
-  if (row.state === 'open') return look({ row, path, tracks: [], view: undefined }, deps);
+  const { startUtcMs, endUtcMs = Infinity } = row;
+  if (row.state === 'open') return look({ row, path, startUtcMs, endUtcMs, tracks: [], view: undefined }, deps);
   const tracks: (Track | undefined)[] = [];
   for (const own of row.tracks) tracks.push(own.samples > 0 ? await deps.tracks.of(own, path) : undefined);
-  return [{ row, path, tracks, view: undefined }];
+  return [{ row, path, startUtcMs, endUtcMs, tracks, view: undefined }];
 }
 
 async function look(candidate: Candidate, { cache }: LoadDeps): Promise<Candidate[]> {
@@ -147,7 +178,8 @@ async function look(candidate: Candidate, { cache }: LoadDeps): Promise<Candidat
   const view = await cache.view({ id: row.id, path, state: row.state, repairGeneration: row.repairGeneration });
   if (view === undefined) return [];
   const tracks = view.tracks.map(({ track, tables }) => (tables.count > 0 ? track : undefined));
-  return [{ row, path, tracks, view }];
+  const { startUtcMs, endUtcMs } = row.state === 'sealed' ? candidate : presentedSpan(view);
+  return [{ row, path, startUtcMs, endUtcMs, tracks, view }];
 }
 
 /**
@@ -157,11 +189,14 @@ async function look(candidate: Candidate, { cache }: LoadDeps): Promise<Candidat
 async function addEarlier(candidates: Candidate[], span: Span, deps: LoadDeps): Promise<void> {
   const [first] = candidates;
   if (first === undefined || first.row.sequence === 0) return;
-  const [looked = first] = await look(first, deps);
-  const earlier = deps.catalog.run(first.row.run).filter((row) => row.sequence < first.row.sequence);
-  const inside = beginsWithSync(first);
-  if (inside && !(beginsBehind(looked, span) && earlier.at(-1)?.sequence === first.row.sequence - 1)) return;
-  for (let row = earlier.pop(); row !== undefined; row = earlier.pop()) {
+  const earlier = ({ run, sequence }: SegmentRow) => deps.catalog.neighbour(run, sequence, -1);
+  let row = earlier(first.row);
+  if (beginsWithSync(first)) {
+    if (row?.sequence !== first.row.sequence - 1) return;
+    const [looked = first] = await look(first, deps);
+    if (!beginsBehind(looked, span)) return;
+  }
+  for (; row !== undefined; row = earlier(row)) {
     const [before] = await candidate(row, deps);
     if (before === undefined) return;
     candidates.unshift(before);
@@ -178,8 +213,8 @@ function beginsBehind({ view }: Candidate, { startUtcMs }: Span): boolean {
 /** The last picture of a segment is on the screen until the first of the next one, which may be longer than it is told. */
 async function addLater(candidates: Candidate[], { endUtcMs }: Span, deps: LoadDeps): Promise<void> {
   const last = candidates.at(-1);
-  const next = last && deps.catalog.run(last.row.run).find(({ sequence }) => sequence === last.row.sequence + 1);
-  if (last === undefined || next === undefined) return;
+  const next = last && deps.catalog.neighbour(last.row.run, last.row.sequence, 1);
+  if (last === undefined || next?.sequence !== last.row.sequence + 1) return;
   const [looked] = await look(last, deps);
   const times = pictureTimes(looked?.view, (count) => [Math.max(0, count - OUTER_SAMPLES), count]);
   if (Math.max(...times) < endUtcMs) candidates.push(...(await candidate(next, deps)));
@@ -216,7 +251,7 @@ function jointsOf(all: readonly Candidate[], span: Look): Interval[] {
     if (!follow) add(before ? endsOf(before).earliest : -Infinity, behind ? beginsOf(behind).latest : Infinity);
     if (behind === undefined) break;
     if (!follow && !beginsWithSync(behind)) wanted = 1;
-    if (span.begin === 'next' && startOf(behind) <= span.startUtcMs) wanted = 2;
+    if (span.begin === 'next' && behind.startUtcMs <= span.startUtcMs) wanted = 2;
     if (wanted > 0 || behind.row.discontinuous || behind.view?.discontinuous) {
       add(beginsOf(behind).earliest, endsOf(behind).latest);
     }
@@ -240,7 +275,7 @@ function needsView(candidate: Candidate, joints: readonly Interval[], span: Look
 
 /** Wall times in a segment that have to be looked at. */
 function marksIn(candidate: Candidate, { startUtcMs, endUtcMs, marksUtcMs = [] }: Look): number[] {
-  const [from, to] = [startOf(candidate) - MARGIN_MS, endOf(candidate) + MARGIN_MS];
+  const [from, to] = [candidate.startUtcMs - MARGIN_MS, candidate.endUtcMs + MARGIN_MS];
   const marks = marksUtcMs.filter((utcMs) => from < utcMs && utcMs < to);
   if (from < startUtcMs) marks.push(startUtcMs);
   if (to > endUtcMs) marks.push(endUtcMs);
@@ -252,26 +287,25 @@ function jointsIn(candidate: Candidate, joints: readonly Interval[]): Interval[]
   return joints.filter((joint) => joint.fromS < toS && joint.toS > fromS);
 }
 
-/** Wall time of the first presented instant. The row of an open segment does not tell it exactly. */
-function startOf({ row, view }: Candidate): number {
-  if (row.state === 'sealed' || view === undefined) return row.startUtcMs;
-  return presentedSpan(view, (count) => [0, Math.min(count, OUTER_SAMPLES)]).startUtcMs;
-}
-
-/** Wall time of the end. One that is open may have a successor already: then it will be sealed as it is. */
-function endOf({ row, view }: Candidate): number {
-  if (row.state === 'sealed' || view === undefined) return row.endUtcMs ?? Infinity;
-  return presentedSpan(view, (count) => [Math.max(0, count - OUTER_SAMPLES), count]).endUtcMs;
-}
-
 /** The first presented picture is among so many, and so is the last, unless the clock jumps. */
 const OUTER_SAMPLES = 64;
 
+/**
+ * What an open segment presents, of which the row does not tell begin and end exactly. It may have a successor already:
+ * then it will be sealed as it is.
+ */
+function presentedSpan(view: SegmentView): Span {
+  if (!view.steady) return presentedOf(view, (count) => [0, count]);
+  const { startUtcMs } = presentedOf(view, (count) => [0, Math.min(count, OUTER_SAMPLES)]);
+  const { endUtcMs } = presentedOf(view, (count) => [Math.max(0, count - OUTER_SAMPLES), count]);
+  return { startUtcMs, endUtcMs };
+}
+
 /** What is presented of samples [from, to) that are chosen by how many a track has. */
-function presentedSpan(view: SegmentView, choose: (count: number) => readonly [number, number]): Span {
+function presentedOf(view: SegmentView, choose: (count: number) => readonly [number, number]): Span {
   let [startUtcMs, endUtcMs] = [Infinity, -Infinity];
   view.tracks.forEach(({ track, tables }, t) => {
-    const samples = tables.window(...(view.steady ? choose(tables.count) : ([0, tables.count] as const)));
+    const samples = tables.window(...choose(tables.count));
     for (let i = 0; i < samples.count; i++) {
       const presented = presentedTicks({ track, samples }, i);
       const clock = view.clocks[t];

@@ -6,6 +6,7 @@
  * a segment is packed: nothing but its selected samples, worked out when they are reached.
  */
 import { FootageError } from '../errors.ts';
+import { lowerBound } from '../segment/track-tables.ts';
 import type { PlanSegment, RunTrack } from './run.ts';
 import { type PackedPick, PackedSegment, type PackedDeps, type Prefixes } from './packed.ts';
 import type { TrackChoice } from './request.ts';
@@ -274,11 +275,17 @@ function lanesOf(
   });
 }
 
-/** Walks the samples of all lanes in file order; one that is left out ends the slice before it. */
+/**
+ * Walks the samples of all lanes in file order; one that is left out ends the slice before it. A window may be that of
+ * thousands of parts: each walks from its first sample to its last.
+ */
 function writeWindow(writer: PayloadWriter, segment: PlanSegment, lanes: readonly Lane[]): void {
   const positions = new Map<StoredPiece, Float64Array>();
+  if (skipToFirst(lanes)) writer.close();
+  let wanted = 0;
   for (const { pieces } of lanes) {
     for (const piece of pieces) {
+      wanted += piece.count;
       positions.set(piece, new Float64Array(piece.count));
       writer.places.set(piece, { kind: 'samples', positions: positions.get(piece) ?? new Float64Array(0) });
     }
@@ -286,6 +293,10 @@ function writeWindow(writer: PayloadWriter, segment: PlanSegment, lanes: readonl
   for (;;) {
     const lane = nextLane(lanes);
     if (lane === undefined) return;
+    if (wanted === 0) {
+      writer.close();
+      return;
+    }
     const item = lane.at++;
     if (item >= lane.end) {
       writer.close();
@@ -295,9 +306,30 @@ function writeWindow(writer: PayloadWriter, segment: PlanSegment, lanes: readonl
     const piece = pieceAt(lane, item);
     const own = piece && positions.get(piece);
     const offset = items.offset[item] ?? 0;
-    if (piece === undefined || own === undefined) writer.close();
-    else own[item - piece.from] = writer.stretch(segment.path, offset, offset + (items.size[item] ?? 0));
+    if (piece === undefined || own === undefined) {
+      writer.close();
+      continue;
+    }
+    own[item - piece.from] = writer.stretch(segment.path, offset, offset + (items.size[item] ?? 0));
+    wanted--;
   }
+}
+
+/** Moves all lanes to the first sample of a piece, in file order; returns whether samples are left out before it. */
+function skipToFirst(lanes: readonly Lane[]): boolean {
+  let first = Infinity;
+  for (const { source, pieces } of lanes) {
+    const [piece] = pieces;
+    if (piece !== undefined) first = Math.min(first, source.items.offset[piece.from] ?? Infinity);
+  }
+  let skipped = 0;
+  for (const lane of lanes) {
+    const { at, end, source } = lane;
+    const count = lowerBound(end - at, (i) => source.items.offset[at + i] ?? 0, first);
+    lane.at += count;
+    skipped += count;
+  }
+  return skipped > 0;
 }
 
 /** The piece that holds an item; pieces that lie before it are dropped from the lane. */

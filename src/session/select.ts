@@ -7,6 +7,7 @@
  */
 import { ptsAt } from '../segment/summary.ts';
 import type { BeginPolicy, TrackChoice } from './request.ts';
+import { lowerBound } from '../segment/track-tables.ts';
 import { leadingTrack, type Run, type RunTrack, type Stretch, stretchesOf } from './run.ts';
 
 /** A span of wall time, Unix ms, end exclusive. */
@@ -65,7 +66,7 @@ export function selectRun(run: Run, wish: Wish): Part[] {
   const tracks = run.tracks.filter(({ kind }) => wish.tracks === 'all' || kind === wish.tracks);
   const leading = leadingTrack(tracks);
   if (leading === undefined) return [];
-  const audios = tracks.filter(({ kind }) => kind === 'audio');
+  const audios = tracks.filter(({ kind }) => kind === 'audio').map((source) => ({ source, ends: endsOf(source) }));
   const stretches = stretchesOf(leading);
   return stretches.flatMap((stretch, i) => {
     const window = audioWindow(leading, stretches, i);
@@ -74,6 +75,22 @@ export function selectRun(run: Run, wish: Wish): Part[] {
     // A range may meet only the audio before the first or behind the last picture.
     return audioPart(run, audios, wish, window) ?? [];
   });
+}
+
+/** An audio track with, per item, how far (ticks) it and those before it reach. */
+interface AudioTrack {
+  readonly source: RunTrack;
+  readonly ends: Float64Array;
+}
+
+function endsOf({ items }: RunTrack): Float64Array {
+  const ends = new Float64Array(items.count);
+  let end = -Infinity;
+  for (let i = 0; i < items.count; i++) {
+    end = Math.max(end, (items.dts[i] ?? 0) + (items.duration[i] ?? 0));
+    ends[i] = end;
+  }
+  return ends;
 }
 
 /** Run time in seconds whose audio belongs to a stretch: a frame over a border goes with what is behind it. */
@@ -192,7 +209,7 @@ function leadsInto(source: RunTrack, stretch: Stretch, sync: number, { startUtcM
 function videoPart(
   run: Run,
   source: RunTrack,
-  audioTracks: readonly RunTrack[],
+  audioTracks: readonly AudioTrack[],
   pictures: Pictures,
   wish: Wish,
   window: Window,
@@ -225,7 +242,7 @@ function firstInstant({ source, from }: Selection, notBeforeS: number): number {
  * span, the audio may begin before the pictures or end behind them, and its own clock decides.
  */
 function selectAudio(
-  source: RunTrack,
+  { source, ends }: AudioTrack,
   window: Window,
   wish: Wish,
   pictures: Pictures | undefined,
@@ -237,10 +254,12 @@ function selectAudio(
   const end = pictures?.cutAtEnd ? ticksOf(pictures.to) : undefined;
   let from = -1;
   let to = -1;
-  for (let i = 0; i < items.count; i++) {
+  const notBefore = Math.max(0, window.fromS * timescale + EPSILON_TICKS);
+  // An answer may have thousands of windows: none is looked for from the beginning.
+  for (let i = lowerBound(items.count, (item) => ends[item] ?? 0, notBefore); i < items.count; i++) {
     const dts = items.dts[i] ?? 0;
     const endDts = dts + (items.duration[i] ?? 0);
-    if (endDts <= Math.max(0, window.fromS * timescale + EPSILON_TICKS)) continue;
+    if (endDts <= notBefore) continue;
     if (endDts > window.toS * timescale + EPSILON_TICKS) break;
     const start = begin ?? source.ticksAt(wish.startUtcMs, i);
     // A frame is left out as a whole if nothing that begins earlier may be in the file.
@@ -252,7 +271,7 @@ function selectAudio(
   return from === -1 ? undefined : { source, from, to };
 }
 
-function audioPart(run: Run, tracks: readonly RunTrack[], wish: Wish, window: Window): Part | undefined {
+function audioPart(run: Run, tracks: readonly AudioTrack[], wish: Wish, window: Window): Part | undefined {
   const audios = tracks.map((track) => selectAudio(track, window, wish, undefined));
   const present = audios.filter((audio) => audio !== undefined);
   if (present.length === 0) return undefined;

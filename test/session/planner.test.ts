@@ -2,15 +2,18 @@
  * Planning from the files of an archive: which plans are kept and which must be made anew, and that a plan reaches back
  * to where decoding can begin.
  */
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openArchive } from '../../src/archive.ts';
 import type { Catalog, SegmentRow } from '../../src/catalog/catalog.ts';
 import { reconcile } from '../../src/catalog/reconcile.ts';
 import { openCatalog } from '../../src/catalog/sqlite-catalog.ts';
 import type { Frame } from '../../src/media.ts';
 import { native } from '../../src/native.ts';
-import { SegmentCache } from '../../src/segment/cache.ts';
+import { TrackClock } from '../../src/format/clock.ts';
+import { SegmentCache, type SegmentRef } from '../../src/segment/cache.ts';
+import type { SegmentView } from '../../src/segment/view.ts';
 import type { Plan } from '../../src/session/plan.ts';
 import { Planner } from '../../src/session/planner.ts';
 import { type AnswerOptions, answerPolicy, type PlanRequest } from '../../src/session/request.ts';
@@ -33,9 +36,8 @@ interface Rig {
 }
 
 /** A planner over the files of an archive, with a catalog of its own. */
-async function plannerOf(archive: string): Promise<Rig> {
+async function plannerOf(archive: string, cache = new SegmentCache(native)): Promise<Rig> {
   const catalog = await openCatalog(undefined);
-  const cache = new SegmentCache(native);
   onTestFinished(async () => {
     await cache.close();
     catalog.close();
@@ -224,5 +226,86 @@ describe('segments without a sync sample', () => {
     expect((await rig.planner.plan(request)).file.etag).toBe(file.etag);
     rig.catalog.remove(onlyRow(rig).id);
     await expect(rig.planner.plan(request)).rejects.toMatchObject({ code: 'E_RANGE_EMPTY' });
+  });
+
+  test('are given from an earlier plan otherwise, until the last one has a successor', async () => {
+    const rig = await cutRig();
+    const last = rig.catalog.all('door').at(-1);
+    if (last === undefined) throw new Error('there are segments');
+    rig.catalog.remove(last.id);
+    const request = ask(0.9, 1.5);
+    const first = await rig.planner.plan(request);
+    expect(await rig.planner.plan(request)).toBe(first);
+    // It lies outside the range, but tells how long the last picture before it is shown.
+    rig.catalog.put({ ...last, startUtcMs: last.startUtcMs + 60_000 });
+    expect(await rig.planner.plan(request)).not.toBe(first);
+  });
+});
+
+test('a file that is gone is missing, even if its segment lies in the middle of the range', async () => {
+  const folder = await temporaryFolder();
+  {
+    await using archive = await openArchive(folder);
+    const options = { tracks: [VIDEO, AUDIO], frames: jumping(300, 0), segmentDurationMs: 2000 };
+    await (
+      await archive.record('door', options)
+    ).finished;
+  }
+  const { catalog, planner } = await plannerOf(folder);
+  const rows = catalog.all('door');
+  const gone = rows[3];
+  if (gone === undefined) throw new Error('there are six segments');
+  await rm(join(folder, gone.path));
+  const { manifest } = await planner.plan(ask(0, 12));
+  expect(manifest.segments).toEqual(rows.filter((row) => row !== gone).map(({ id }) => id));
+  expect(manifest.missing).toEqual([{ startUtcMs: START_UTC_MS + 6000, endUtcMs: START_UTC_MS + 8000 }]);
+});
+
+/** A cache whose segments are found a little later each time they are looked into. */
+class DriftingCache extends SegmentCache {
+  views = 0;
+
+  override async view(ref: SegmentRef): Promise<SegmentView | undefined> {
+    const view = await super.view(ref);
+    const { anchor } = view?.head ?? {};
+    if (view === undefined || anchor === undefined) return undefined;
+    const head = { ...view.head, anchor: { ...anchor, utcMs: anchor.utcMs - ++this.views } };
+    return { ...view, head, clocks: view.tracks.map((_, i) => new TrackClock(head, [], i)) };
+  }
+}
+
+/** A cache of segments whose clocks jump. */
+class UnsteadyCache extends SegmentCache {
+  override async view(ref: SegmentRef): Promise<SegmentView | undefined> {
+    const view = await super.view(ref);
+    return view && { ...view, steady: false };
+  }
+}
+
+describe('looking into segments', () => {
+  test('ends, even if beginnings are elsewhere whenever they are looked for', async () => {
+    const archive = await temporaryFolder();
+    await tellStory(join(archive, 'door'));
+    const cache = new DriftingCache(native);
+    const { planner } = await plannerOf(archive, cache);
+    const { manifest } = await planner.plan(ask(0.7, 1, { begin: 'keyframe' }));
+    expect(manifest.delivered).toHaveLength(1);
+    expect(cache.views).toBeGreaterThan(2);
+    expect(cache.views).toBeLessThan(20);
+  });
+
+  test('of one that is open and whose clock jumps reads its times in one pass', async () => {
+    const archive = await temporaryFolder();
+    const author = await Author.begin(join(archive, 'door'));
+    await author.story(200);
+    await author.writer.close();
+    const { planner } = await plannerOf(archive, new UnsteadyCache(native));
+    const clock = vi.spyOn(TrackClock.prototype, 'utcMs');
+    onTestFinished(() => {
+      clock.mockRestore();
+    });
+    await planner.plan(ask(0, 60));
+    // Begin and end of what each frame presents.
+    expect(clock.mock.calls.length).toBeLessThan(author.frames.length * 2.5);
   });
 });
