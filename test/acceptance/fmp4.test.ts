@@ -254,7 +254,7 @@ test('the same bytes under the same ETag, while the segment is open and when it 
   const held = await heldFrames(await smallFile('small.mp4', AAC), 25);
   const options = { tracks: held.tracks, frames: held.frames, startUtcMs: START_MS };
   const recording = await recorder.record('door', options);
-  await held.holding;
+  await held.holding(recording);
   const request = { camera: 'door', start: at(3.3), end: at(21), format: 'fmp4' } as const;
   const open = await recorder.session(request);
   const whole = await bytesOf(open);

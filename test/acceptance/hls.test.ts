@@ -201,7 +201,7 @@ test('FFmpeg reads on while the camera records', async () => {
   const { tracks, frames, holding, release } = await heldFrames(file, 18);
   const recorder = { startUtcMs: at(0).getTime(), segmentDurationMs: 8000 };
   const recording = await archive.record('door', { tracks, frames, ...recorder });
-  await holding;
+  await holding(recording);
   const served = new EventEmitter();
   const handler = () => {
     const answer = archive.handler();

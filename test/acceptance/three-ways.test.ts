@@ -108,7 +108,7 @@ async function makeStates({ kind, segmentS, holdS }: Recipe): Promise<States> {
     startUtcMs: START_MS,
   };
   const recording = await archive.record('door', { tracks, frames, ...options });
-  await holding;
+  await holding(recording);
   await allFlushed(recording);
   // Sealing removes its first name.
   await link(indexPathOf(await lastSegment(recorded)), kept);

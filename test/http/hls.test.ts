@@ -74,7 +74,7 @@ async function served() {
 async function recorded(archive: Archive, seconds: number, segmentDurationMs: number) {
   const { tracks, frames, holding, release } = await heldFrames(await mediaFile('h264-aac'), seconds);
   const recording = await archive.record('door', { tracks, frames, startUtcMs: START_MS, segmentDurationMs });
-  await holding;
+  await holding(recording);
   return { recording, release };
 }
 

@@ -12,6 +12,7 @@ import { finished } from 'node:stream/promises';
 import type { Archive, SessionRequest } from '../../src/archive.ts';
 import { openMediaFile } from '../../src/ingest/media-file.ts';
 import type { Frame, Track } from '../../src/media.ts';
+import type { Recording } from '../../src/recorder/recording.ts';
 import type { Session } from '../../src/session/session.ts';
 import { makeMedia } from './media.ts';
 import { run } from './run.ts';
@@ -149,17 +150,30 @@ export async function heldFrames(file: string, holdAfterS: number) {
   const held = gate();
   const reached = gate();
   const tracks: readonly Track[] = source.tracks;
+  const given = tracks.map(() => 0);
   async function* frames(): AsyncGenerator<Frame, void, undefined> {
     for await (const frame of source.frames()) {
       if (frame.dts > holdAfterS * (tracks[frame.track]?.timescale ?? 1)) {
         reached.open();
         await held.opened;
       }
+      given[frame.track] = (given[frame.track] ?? 0) + 1;
       yield frame;
     }
     await source.close();
   }
-  return { tracks, frames: frames(), holding: reached.opened, release: held.open };
+  /** Resolves when every picture that was given is appended; sound may still wait for its group. */
+  const holding = async (recording: Pick<Recording, 'stats'>): Promise<void> => {
+    await reached.opened;
+    const isThere = (count: number, i: number) =>
+      tracks[i]?.kind !== 'video' || (recording.stats().appended[i] ?? 0) >= count;
+    for (const endMs = Date.now() + 60_000; !given.every(isThere);) {
+      if (Date.now() > endMs)
+        throw new Error(`only ${String(recording.stats().appended)} of ${String(given)} are appended`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  };
+  return { tracks, frames: frames(), holding, release: held.open };
 }
 
 /** Numbers in [0, 1) that are the same at each run. */
