@@ -22,6 +22,9 @@ export const FTYP = box(
   fourcc('mp42'),
 );
 
+/** Largest timescale: players take it for a signed number. */
+export const MAX_TIMESCALE = 2 ** 31 - 1;
+
 /** One entry of the edit list (8.6.6). `mediaTime` −1 is an empty edit. */
 export interface Edit {
   /** Ticks of the movie timescale. */

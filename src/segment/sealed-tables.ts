@@ -5,7 +5,7 @@
 import { viewOf } from '../format/bytes.ts';
 import type { TrackSummary } from '../format/trailer.ts';
 import type { SampleTable } from '../mp4/tables.ts';
-import { ENTRY_BYTES, getUint64 } from '../mp4/table-writer.ts';
+import { ENTRY_BYTES, getUint64, words } from '../mp4/table-writer.ts';
 import { type SyncTimes, syncTimesOf } from './sync-times.ts';
 import {
   type BlockTable,
@@ -271,7 +271,7 @@ export class SealedTables implements TrackTables {
     const end = lowerBound(this.#stsc.count, (i) => this.#stsc.word(i), to + 1);
     const begins = this.#stsc.word(entry) === from + 1;
     if (begins) return { count: end - entry, parts: this.#stsc.range(entry, end) };
-    const first = words(from + 1, this.#stsc.word(entry, 1), this.#stsc.word(entry, 2));
+    const first = words([from + 1, this.#stsc.word(entry, 1), this.#stsc.word(entry, 2)]);
     return { count: end - entry, parts: [{ kind: 'bytes', data: first }, ...this.#stsc.range(entry + 1, end)] };
   }
 }
@@ -279,13 +279,6 @@ export class SealedTables implements TrackTables {
 const NOTHING: BlockTable = { count: 0, parts: [] };
 
 const signed = (word: number) => word | 0;
-
-function words(...values: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(4 * values.length);
-  const view = viewOf(bytes);
-  values.forEach((value, i) => view.setUint32(4 * i, value));
-  return bytes;
-}
 
 function placeIn(table: StoredTable, sample: number): RunPlace {
   let first = 0;
@@ -303,7 +296,7 @@ function runLengths(table: StoredTable, from: number, to: number): BlockTable {
   const last = placeIn(table, to - 1);
   const entry = (index: number, count: number): EntriesPart => ({
     kind: 'bytes',
-    data: words(count, table.word(index, 1)),
+    data: words([count, table.word(index, 1)]),
   });
   const count = last.entry - first.entry + 1;
   if (first.entry === last.entry) return { count, parts: [entry(first.entry, to - from)] };

@@ -74,13 +74,14 @@ async function* changedRange(
   }
 }
 
-async function openSegment(path: string): Promise<FileHandle> {
+export async function openSegment(path: string): Promise<FileHandle> {
   return open(path).catch((error: unknown) => {
     throw ioError(error, `opening ${path} to send it`);
   });
 }
 
-async function readWhole(file: FileHandle, path: string, offset: number, length: number): Promise<Uint8Array> {
+/** @throws FootageError E_IO for a file that ends before */
+export async function readWhole(file: FileHandle, path: string, offset: number, length: number): Promise<Uint8Array> {
   const data = await readUpTo(file, offset, length);
   if (data.byteLength === length) return data;
   throw new FootageError('E_IO', `Segment ${path} ends at ${offset + data.byteLength}: run "footage verify".`);
@@ -96,4 +97,21 @@ export function madeOnDemand(length: number, make: () => Promise<Uint8Array>): C
       yield { kind: 'bytes', data: data.subarray(from, to) };
     },
   };
+}
+
+/** Repeated bytes are made in blocks of this size. */
+const REPEATED_BLOCK_BYTES = 65_536;
+
+/** The same bytes `count` times. */
+export function repeated(bytes: Uint8Array, count: number): ComputedSlice {
+  const read = (from: number, to: number) => repeatedBytes(bytes, from, to);
+  return { kind: 'computed', length: bytes.byteLength * count, read };
+}
+
+function* repeatedBytes(bytes: Uint8Array, from: number, to: number): Generator<StoredSlice, void, undefined> {
+  for (let at = from; at < to; at += REPEATED_BLOCK_BYTES) {
+    const data = new Uint8Array(Math.min(REPEATED_BLOCK_BYTES, to - at));
+    for (let i = 0; i < data.byteLength; i++) data[i] = bytes[(at + i) % bytes.byteLength] ?? 0;
+    yield { kind: 'bytes', data };
+  }
 }

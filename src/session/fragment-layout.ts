@@ -7,6 +7,7 @@
 import { type FragmentSpec, headerLength, type TrackFragmentSpec, writeFragment } from '../mp4/fragment-writer.ts';
 import { chunkStarts } from '../mp4/table-writer.ts';
 import type { Lane, LaneSilence } from './fragment-lanes.ts';
+import { lastAtOrBelow } from './search.ts';
 import type { ByteRange, StoredSlice, VirtualFile } from './virtual-file.ts';
 
 /** Sound alone is cut after so many groups of a file, or so many samples where these are packed: about 3 s of AAC. */
@@ -152,13 +153,7 @@ export class FragmentRow {
 
   /** Index of the fragment that holds a position. */
   #indexAt(position: number): number {
-    let low = 0;
-    for (let high = this.#starts.length; high - low > 1;) {
-      const middle = (low + high) >>> 1;
-      if ((this.#starts[middle] ?? 0) <= position) low = middle;
-      else high = middle;
-    }
-    return low;
+    return lastAtOrBelow(this.#starts.length, (i) => this.#starts[i] ?? 0, position);
   }
 }
 

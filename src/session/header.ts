@@ -19,7 +19,7 @@ import {
   words,
 } from '../mp4/table-writer.ts';
 import { type BlockTableName, type BlockTables, wholeTables } from '../segment/track-tables.ts';
-import { type Change, changed, type HeaderPart, madeOnDemand } from './entries.ts';
+import { type Change, changed, type HeaderPart, madeOnDemand, repeated } from './entries.ts';
 import { type KeyPiece, keyTables, type PlacedKeys } from './keyframes.ts';
 import type { PiecePlace, Payload } from './payload.ts';
 import type { PackedSegment, Prefixes } from './packed.ts';
@@ -225,7 +225,7 @@ class TrackTablesWriter {
   #addSilence({ count, frameTicks }: SilentPiece, place: PiecePlace): void {
     const bytes = this.#track.silence?.byteLength ?? 0;
     this.#stts.add(1, words([count, frameTicks]));
-    this.#stsz.add(count, repeatedWord(bytes, count));
+    this.#stsz.add(count, repeated(words([bytes]), count));
     this.#stsc.add(1, words([this.#chunks + 1, count, 1]));
     const at = place.kind === 'silence' ? place.at : 0;
     this.#co64.push((payloadAt) => [offset64(payloadAt + at)]);
@@ -361,20 +361,4 @@ function packedOffsets({ segment, track, sample, count }: PackedSamples, at: num
 
 function offset64(value: number): Uint8Array {
   return offsetsOf(Float64Array.of(value), 0);
-}
-
-/** `count` times one word. */
-function repeatedWord(word: number, count: number): HeaderPart {
-  const one = words([word]);
-  return {
-    kind: 'computed',
-    length: 4 * count,
-    read: function* (from, to) {
-      for (let at = from; at < to; at += 65_536) {
-        const data = new Uint8Array(Math.min(65_536, to - at));
-        for (let i = 0; i < data.byteLength; i++) data[i] = one[(at + i) % 4] ?? 0;
-        yield { kind: 'bytes', data };
-      }
-    },
-  };
 }

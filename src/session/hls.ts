@@ -19,6 +19,7 @@ import {
   type UnitOf,
 } from './hls-playlist.ts';
 import { givenTracks, type HlsTracks, type Unit, unitsOf } from './hls-units.ts';
+import { byRun } from './load.ts';
 import type { Span } from './select.ts';
 import type { AnswerParts } from './session.ts';
 import { VirtualFile } from './virtual-file.ts';
@@ -224,13 +225,6 @@ function endedUnits(segment: HlsSegment | undefined): UnitOf[] {
 function unitsWithRest(segment: HlsSegment | undefined): UnitOf[] {
   const rest = segment?.rest === undefined ? [] : [{ segment, unit: segment.rest }];
   return [...endedUnits(segment), ...rest];
-}
-
-/** The rows of each run, by sequence number. */
-function byRun(rows: readonly SegmentRow[]): SegmentRow[][] {
-  const runs = new Map<string, SegmentRow[]>();
-  for (const row of rows) runs.set(row.run, [...(runs.get(row.run) ?? []), row]);
-  return [...runs.values()].map((own) => own.toSorted((a, b) => a.sequence - b.sequence));
 }
 
 /** The units of all runs, one run after the other: by their first picture, and by UUID where these are equal. */

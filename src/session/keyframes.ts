@@ -6,7 +6,7 @@
  * answer is sent.
  */
 import { FootageError } from '../errors.ts';
-import type { MovieTrackSpec, TableSpec } from '../mp4/movie.ts';
+import { MAX_TIMESCALE, type MovieTrackSpec, type TableSpec } from '../mp4/movie.ts';
 import type { SampleTable } from '../mp4/tables.ts';
 import { offsetsOf, sampleSizes, words } from '../mp4/table-writer.ts';
 import { ptsAt } from '../segment/summary.ts';
@@ -44,9 +44,6 @@ export interface KeyTimeline {
   readonly endTicks: number;
   readonly starts: readonly number[];
 }
-
-/** Largest timescale that every player takes for a signed number. */
-const MAX_TIMESCALE = 2 ** 31 - 1;
 
 /** `timescale`: in which the parts' video is whole ticks. */
 export function keyTimeline(parts: readonly Part[], timescale: number, speed: number): KeyTimeline {

@@ -104,7 +104,7 @@ export async function loadRuns(rows: readonly SegmentRow[], span: Look, deps: Lo
 }
 
 /** The rows of each run, by sequence number. */
-function byRun(rows: readonly SegmentRow[]): SegmentRow[][] {
+export function byRun(rows: readonly SegmentRow[]): SegmentRow[][] {
   const runs = new Map<string, SegmentRow[]>();
   for (const row of rows) {
     const own = runs.get(row.run);

@@ -3,13 +3,14 @@
  * between. Its length is known from counters; which bytes these are is worked out when they are reached, from the tables
  * of this one segment.
  */
-import { type FileHandle, open } from 'node:fs/promises';
-import { FootageError, ioError } from '../errors.ts';
+import type { FileHandle } from 'node:fs/promises';
+import { FootageError } from '../errors.ts';
 import type { SegmentCache, SegmentRef } from '../segment/cache.ts';
 import type { SegmentContents } from '../segment/contents.ts';
-import { readUpTo } from '../segment/disk.ts';
 import type { SampleSums } from '../segment/track-tables.ts';
+import { openSegment, readWhole } from './entries.ts';
 import type { PlanSegment } from './run.ts';
+import { lastAtOrBelow } from './search.ts';
 import { type BytesSlice, type ComputedSlice, partOf, type StoredSlice } from './virtual-file.ts';
 
 /** What a segment's sync samples are preceded by. */
@@ -286,13 +287,7 @@ class PickLane {
 
 /** Index of the sample that holds a position. */
 function sampleAt({ count, position }: Expansion, at: number): number {
-  let low = 0;
-  for (let high = count; high - low > 1;) {
-    const middle = (low + high) >>> 1;
-    if ((position[middle] ?? 0) <= at) low = middle;
-    else high = middle;
-  }
-  return low;
+  return lastAtOrBelow(count, (i) => position[i] ?? 0, at);
 }
 
 /** End of the row of small samples from `i` on that are read at once. */
@@ -308,14 +303,9 @@ function endOfCopy({ count, offset, size, position }: Expansion, i: number, to: 
 }
 
 /** One slice out of many in memory. */
-function together(slices: readonly StoredSlice[]): StoredSlice {
-  return {
-    kind: 'bytes',
-    data: Buffer.concat(slices.map((slice) => (slice.kind === 'bytes' ? slice.data : NO_BYTES))),
-  };
+function together(slices: readonly BytesSlice[]): StoredSlice {
+  return { kind: 'bytes', data: Buffer.concat(slices.map(({ data }) => data)) };
 }
-
-const NO_BYTES = new Uint8Array(0);
 
 /** What of slices that begin at position `at` lies in [from, to). */
 function* clipped(slices: readonly StoredSlice[], at: number, from: number, to: number) {
@@ -338,14 +328,8 @@ class SampleReader {
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
-    try {
-      this.#file ??= await open(this.#path);
-    } catch (error) {
-      throw ioError(error, `opening ${this.#path} to send it`);
-    }
-    const bytes = await readUpTo(this.#file, offset, length);
-    if (bytes.byteLength === length) return bytes;
-    throw new FootageError('E_IO', `Segment ${this.#path} ends at ${offset + bytes.byteLength}: run "footage verify".`);
+    this.#file ??= await openSegment(this.#path);
+    return readWhole(this.#file, this.#path, offset, length);
   }
 
   async close(): Promise<void> {

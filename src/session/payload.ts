@@ -11,14 +11,13 @@ import type { PlanSegment, RunTrack } from './run.ts';
 import { type PackedPick, PackedSegment, type PackedDeps, type Prefixes } from './packed.ts';
 import type { TrackChoice } from './request.ts';
 import type { Part } from './select.ts';
+import { repeated } from './entries.ts';
 import type { KeyPiece } from './keyframes.ts';
 import type { AnswerTrack, Piece, SilentPiece, StoredPiece } from './pieces.ts';
-import type { Slice, StoredSlice } from './virtual-file.ts';
+import type { Slice } from './virtual-file.ts';
 
 /** Between two samples of one slice lie only delimiters and small records; more than this is a hole in the file. */
 const MAX_JOIN_BYTES = 4096;
-/** Silence is repeated in blocks of about this size. */
-const SILENCE_BLOCK_BYTES = 65_536;
 
 /** Where a piece lies, counted from the first byte of the payload. */
 export type PiecePlace =
@@ -138,19 +137,6 @@ function writeSilence(writer: PayloadWriter, { piece, frame }: Silence): void {
   writer.close();
   writer.places.set(piece, { kind: 'silence', at: writer.length });
   writer.add(repeated(frame, piece.count));
-}
-
-function repeated(frame: Uint8Array, count: number): Slice {
-  const length = frame.byteLength * count;
-  return { kind: 'computed', length, read: (from, to) => repeatedBytes(frame, from, to) };
-}
-
-function* repeatedBytes(frame: Uint8Array, from: number, to: number): Generator<StoredSlice, void, undefined> {
-  for (let at = from; at < to; at += SILENCE_BLOCK_BYTES) {
-    const data = new Uint8Array(Math.min(SILENCE_BLOCK_BYTES, to - at));
-    for (let i = 0; i < data.byteLength; i++) data[i] = frame[(at + i) % frame.byteLength] ?? 0;
-    yield { kind: 'bytes', data };
-  }
 }
 
 /** A stretch of the file would hold more than the answer's own samples, or less. */

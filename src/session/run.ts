@@ -11,6 +11,7 @@ import type { Track } from '../media.ts';
 import { type SampleTable, SampleTableBuilder } from '../mp4/tables.ts';
 import { ptsAt } from '../segment/summary.ts';
 import type { SegmentView } from '../segment/view.ts';
+import { lastAtOrBelow } from './search.ts';
 import type { Zone } from './zones.ts';
 
 /** A segment of a plan. */
@@ -119,13 +120,7 @@ function buildTrack(segments: readonly PlanSegment[], index: number, kind: Track
 
 /** Index of the group that holds an item. */
 function groupAt(groups: readonly ItemGroup[], item: number): number {
-  let low = 0;
-  for (let high = groups.length; high - low > 1;) {
-    const middle = (low + high) >>> 1;
-    if ((groups[middle]?.from ?? 0) <= item) low = middle;
-    else high = middle;
-  }
-  return low;
+  return lastAtOrBelow(groups.length, (i) => groups[i]?.from ?? 0, item);
 }
 
 function clippedGroups(groups: readonly ItemGroup[], items: SampleTable, from: number, to: number): ItemGroup[] {

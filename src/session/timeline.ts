@@ -4,6 +4,7 @@
  */
 import { FootageError } from '../errors.ts';
 import { editsOf } from '../mp4/edits.ts';
+import { MAX_TIMESCALE } from '../mp4/movie.ts';
 import { AudioAligner } from './audio-aligner.ts';
 import { keyTimeline } from './keyframes.ts';
 import { type AnswerTrack, pieceOf, type StoredPiece } from './pieces.ts';
@@ -21,8 +22,6 @@ export interface Timeline {
   readonly widenedJoints: number;
 }
 
-/** Largest timescale that every player takes for a signed number. */
-const MAX_TIMESCALE = 2 ** 31 - 1;
 /** Largest delta of `stts`. */
 const MAX_DELTA = 2 ** 32 - 1;
 

@@ -6,6 +6,8 @@
  * only for the bytes that are asked for: a plan costs as much as there are segments, not as there are frames.
  */
 
+import { lastAtOrBelow } from './search.ts';
+
 /** Bytes in memory. */
 export interface BytesSlice {
   readonly kind: 'bytes';
@@ -90,13 +92,7 @@ export class VirtualFile {
 
   /** Index of the slice that holds `position`. */
   #indexAt(position: number): number {
-    let low = 0;
-    for (let high = this.#starts.length; high - low > 1;) {
-      const middle = (low + high) >>> 1;
-      if ((this.#starts[middle] ?? 0) <= position) low = middle;
-      else high = middle;
-    }
-    return low;
+    return lastAtOrBelow(this.#starts.length, (i) => this.#starts[i] ?? 0, position);
   }
 }
 

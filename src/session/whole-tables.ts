@@ -5,6 +5,7 @@
 import type { RowTrack } from '../catalog/catalog.ts';
 import { type BlockTableName, wholeTables } from '../segment/track-tables.ts';
 import { type Change, changed } from './entries.ts';
+import { lastAtOrBelow } from './search.ts';
 import { type ComputedSlice, partOf, type StoredSlice } from './virtual-file.ts';
 
 /** A segment of which every sample of a track is in the answer, and what its numbers are counted from. */
@@ -31,7 +32,11 @@ export function joinedTable(
     kind: 'computed',
     length,
     read: async function* (from, to): AsyncGenerator<StoredSlice, void, undefined> {
-      for (let i = indexAt(starts, from); i < segments.length && (starts[i] ?? 0) < to; i++) {
+      for (
+        let i = lastAtOrBelow(segments.length, (i) => starts[i] ?? 0, from);
+        i < segments.length && (starts[i] ?? 0) < to;
+        i++
+      ) {
         const segment = segments[i];
         const at = starts[i] ?? 0;
         if (segment !== undefined) yield* readTable(segment, name, change(segment), Math.max(0, from - at), to - at);
@@ -55,15 +60,4 @@ async function* readTable(
     else if (made.kind === 'file') yield partOf(made, from, end);
     else yield* made.read(from, end);
   }
-}
-
-/** Index of the last start that is not behind `position`, of a table that is not empty. */
-function indexAt(starts: Float64Array, position: number): number {
-  let low = 0;
-  for (let high = starts.length - 1; high - low > 1;) {
-    const middle = (low + high) >>> 1;
-    if ((starts[middle] ?? 0) <= position) low = middle;
-    else high = middle;
-  }
-  return low;
 }
