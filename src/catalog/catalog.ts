@@ -25,9 +25,8 @@ export interface SegmentRow {
   readonly recovered: boolean;
   /** A track has a break, or samples come behind a hole; false while the segment is open. */
   readonly discontinuous: boolean;
-  /** Where all samples lie in the file, and where the `moov` does; undefined while the segment is open. */
+  /** Where all samples lie in the file; undefined while the segment is open. */
   readonly payload: Trailer['payload'] | undefined;
-  readonly moov: { readonly offset: number; readonly length: number } | undefined;
   /** Kind, timescale and counters per track; empty while the segment is open. */
   readonly tracks: readonly RowTrack[];
 }

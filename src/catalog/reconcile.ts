@@ -110,7 +110,6 @@ export function sealedRow(camera: string, path: string, trailer: Trailer): Segme
     recovered: trailer.recovered,
     discontinuous: trailer.discontinuous,
     payload: trailer.payload,
-    moov: { offset: trailer.moov.offset, length: trailer.moov.length },
     tracks: rowTracks(trailer),
   };
 }
@@ -137,7 +136,6 @@ export function openRow(camera: string, path: string, head: Head, startUtcMs: nu
     recovered: false,
     discontinuous: false,
     payload: undefined,
-    moov: undefined,
     tracks: [],
   };
 }

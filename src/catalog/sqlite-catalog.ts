@@ -4,10 +4,11 @@
  */
 import { rename } from 'node:fs/promises';
 import { ioError, systemCode } from '../errors.ts';
-import type { Catalog, RowTrack, SegmentRow, SegmentSpan } from './catalog.ts';
+import type { Catalog, SegmentRow, SegmentSpan } from './catalog.ts';
+import { decodeTracks, encodeTracks } from './row-tracks.ts';
 import { type Database, openDatabase, type Statement } from './sqlite.ts';
 
-const SCHEMA_VERSION = 5;
+const SCHEMA_VERSION = 6;
 const BUSY_TIMEOUT_MS = 5000;
 
 const SCHEMA = `
@@ -23,8 +24,8 @@ const SCHEMA = `
     generation INTEGER NOT NULL,
     recovered INTEGER NOT NULL,
     discontinuous INTEGER NOT NULL,
-    payload TEXT,
-    moov TEXT,
+    payload_offset REAL,
+    payload_end REAL,
     tracks TEXT NOT NULL
   ) WITHOUT ROWID;
   CREATE INDEX segments_by_time ON segments
@@ -33,11 +34,10 @@ const SCHEMA = `
   CREATE INDEX segments_by_run_start ON segments (run, state, start_utc_ms);
   CREATE INDEX segments_open ON segments (state) WHERE state = 'open';
   CREATE TABLE leases (
-    id TEXT NOT NULL,
-    segment TEXT NOT NULL,
-    until_utc_ms REAL NOT NULL,
-    PRIMARY KEY (id, segment)
-  ) WITHOUT ROWID;
+    id TEXT PRIMARY KEY,
+    segments TEXT NOT NULL,
+    until_utc_ms REAL NOT NULL
+  );
   CREATE INDEX leases_by_end ON leases (until_utc_ms);
 `;
 
@@ -59,7 +59,8 @@ const PUT = `
     camera = excluded.camera, path = excluded.path, run = excluded.run, sequence = excluded.sequence,
     state = excluded.state, start_utc_ms = excluded.start_utc_ms, end_utc_ms = excluded.end_utc_ms,
     generation = excluded.generation, recovered = excluded.recovered,
-    discontinuous = excluded.discontinuous, payload = excluded.payload, moov = excluded.moov, tracks = excluded.tracks
+    discontinuous = excluded.discontinuous, payload_offset = excluded.payload_offset,
+    payload_end = excluded.payload_end, tracks = excluded.tracks
   WHERE excluded.state = 'sealed' OR segments.state = 'open' OR segments.path <> excluded.path`;
 
 interface RawRow {
@@ -74,8 +75,8 @@ interface RawRow {
   readonly generation: number;
   readonly recovered: number;
   readonly discontinuous: number;
-  readonly payload: string | null;
-  readonly moov: string | null;
+  readonly payload_offset: number | null;
+  readonly payload_end: number | null;
   readonly tracks: string;
 }
 
@@ -100,9 +101,8 @@ function rowOf(value: unknown): SegmentRow {
     sequence: raw.sequence,
     recovered: raw.recovered === 1,
     discontinuous: raw.discontinuous === 1,
-    payload: raw.payload === null ? undefined : (JSON.parse(raw.payload) as SegmentRow['payload']),
-    moov: raw.moov === null ? undefined : (JSON.parse(raw.moov) as SegmentRow['moov']),
-    tracks: JSON.parse(raw.tracks) as RowTrack[],
+    payload: raw.payload_offset === null ? undefined : { offset: raw.payload_offset, end: raw.payload_end ?? 0 },
+    tracks: decodeTracks(raw.tracks),
   };
 }
 
@@ -112,6 +112,9 @@ type Identity = 'state' | 'path' | 'generation';
 function isSame(row: SegmentRow, seen: Pick<RawRow, Identity>): boolean {
   return row.state === seen.state && row.path === seen.path && row.repairGeneration === seen.generation;
 }
+
+/** More rows than these are quicker read all at once than one by one. */
+const MANY_ROWS = 32;
 
 /** Rows that are kept decoded, about 2 kB each: a year and a half of segments of an hour. */
 const MAX_DECODED = 16_384;
@@ -168,15 +171,15 @@ export class SqliteCatalog implements Catalog {
   segments(camera: string, startUtcMs: number, endUtcMs: number): SegmentRow[] {
     const sql = `SELECT id, path, state, generation ${MEETING}`;
     const seen = this.#prepare(sql).all(camera, endUtcMs, startUtcMs) as Pick<RawRow, 'id' | Identity>[];
-    let hasNew = false;
-    const rows = seen.flatMap((one) => {
-      const known = this.#known(one);
-      if (known !== undefined) return known;
-      const row = this.#decode(one.id);
-      hasNew ||= row?.state === 'sealed';
-      return row ?? [];
-    });
-    if (hasNew) this.#remember(rows);
+    const missing = seen.filter((one) => this.#known(one) === undefined);
+    if (missing.length > MANY_ROWS) {
+      const raws = this.#prepare(`SELECT * ${MEETING}`).all(camera, endUtcMs, startUtcMs) as RawRow[];
+      const rows = raws.map((raw) => this.#known(raw) ?? rowOf(raw));
+      this.#remember(rows);
+      return rows;
+    }
+    const rows = seen.flatMap((one) => this.#known(one) ?? this.#decode(one.id) ?? []);
+    if (missing.length > 0) this.#remember(rows);
     return rows;
   }
 
@@ -247,9 +250,9 @@ export class SqliteCatalog implements Catalog {
       row.repairGeneration,
       row.recovered ? 1 : 0,
       row.discontinuous ? 1 : 0,
-      row.payload === undefined ? null : JSON.stringify(row.payload),
-      row.moov === undefined ? null : JSON.stringify(row.moov),
-      JSON.stringify(row.tracks),
+      row.payload?.offset ?? null,
+      row.payload?.end ?? null,
+      encodeTracks(row.tracks),
     );
   }
 
@@ -262,7 +265,7 @@ export class SqliteCatalog implements Catalog {
     this.#database.exec('BEGIN IMMEDIATE');
     try {
       this.#forgetLeases(nowUtcMs);
-      for (const segment of segments) insert.run(id, segment, untilUtcMs);
+      insert.run(id, segments.join(' '), untilUtcMs);
       this.#database.exec('COMMIT');
     } catch (error) {
       rollBack(this.#database);
@@ -272,8 +275,8 @@ export class SqliteCatalog implements Catalog {
 
   leased(nowUtcMs: number): Set<string> {
     this.#forgetLeases(nowUtcMs);
-    const rows = this.#prepare('SELECT DISTINCT segment FROM leases').all();
-    return new Set(rows.map((row) => (row as { segment: string }).segment));
+    const rows = this.#prepare('SELECT segments FROM leases').all();
+    return new Set(rows.flatMap((row) => (row as { segments: string }).segments.split(' ')));
   }
 
   #forgetLeases(nowUtcMs: number): void {

@@ -7,12 +7,52 @@ import { FootageError } from '../errors.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Native } from '../native-types.ts';
 import type { SegmentContents } from './contents.ts';
-import { openIfThere } from './disk.ts';
+import { isThere, openIfThere } from './disk.ts';
 import { OpenSegmentReader, readSealed, readTrailer } from './reader.ts';
 import { type SegmentView, viewOfContents, viewOfSealed } from './view.ts';
 
-/** Samples kept over all sealed segments; about 40 bytes each. */
-const MAX_CACHED_SAMPLES = 1_000_000;
+/** Bytes kept of sealed segments' tables, unfolded and as they lie in the file. */
+const MAX_CONTENTS_BYTES = 40_000_000;
+const MAX_VIEW_BYTES = 8_000_000;
+/** Of unfolded tables. */
+const SAMPLE_BYTES = 40;
+
+/** What was asked for last, up to so many bytes; one alone may have more. */
+class Recent<T> {
+  readonly #kept = new Map<string, { readonly value: T; readonly bytes: number }>();
+  readonly #maxBytes: number;
+  #bytes = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  get(key: string): T | undefined {
+    const found = this.#kept.get(key);
+    if (found !== undefined) this.set(key, found.value, found.bytes);
+    return found?.value;
+  }
+
+  set(key: string, value: T, bytes: number): void {
+    this.#delete(key);
+    this.#kept.set(key, { value, bytes });
+    this.#bytes += bytes;
+    for (const oldest of this.#kept.keys()) {
+      if (this.#bytes <= this.#maxBytes || oldest === key) break;
+      this.#delete(oldest);
+    }
+  }
+
+  #delete(key: string): void {
+    this.#bytes -= this.#kept.get(key)?.bytes ?? 0;
+    this.#kept.delete(key);
+  }
+
+  clear(): void {
+    this.#kept.clear();
+    this.#bytes = 0;
+  }
+}
 
 export interface SegmentRef {
   readonly id: string;
@@ -24,8 +64,8 @@ export interface SegmentRef {
 
 export class SegmentCache {
   readonly #native: Native;
-  readonly #sealed = new Map<string, SegmentContents>();
-  #sealedSamples = 0;
+  readonly #sealed = new Recent<SegmentContents>(MAX_CONTENTS_BYTES);
+  readonly #views = new Recent<SegmentView>(MAX_VIEW_BYTES);
   readonly #open = new Map<string, Promise<OpenSegmentReader | undefined>>();
 
   constructor(native: Native) {
@@ -43,33 +83,38 @@ export class SegmentCache {
    */
   async read(ref: SegmentRef): Promise<SegmentContents | undefined> {
     if (ref.state === 'open') return this.#readOpen(ref);
-    const key = `${ref.id}/${ref.repairGeneration}`;
+    const key = keyOf(ref);
     const cached = this.#sealed.get(key);
     if (cached !== undefined) return cached;
     await this.#forgetOpen(ref.id);
     const contents = await withSealed(ref, this.#native, readSealed);
-    if (contents !== undefined) this.#remember(key, contents);
+    if (contents !== undefined)
+      this.#sealed.set(key, contents, SAMPLE_BYTES * total(contents.tracks.map(({ samples }) => samples.count)));
     return contents;
   }
 
   /**
-   * What a plan looks into of the segment as it is now; undefined if its file is gone. It is not kept: plans are.
+   * What a plan looks into of the segment as it is now; undefined if its file is gone.
    * @throws FootageError E_DAMAGED
    */
   async view(ref: SegmentRef): Promise<SegmentView | undefined> {
-    if (ref.state === 'sealed') return withSealed(ref, this.#native, viewOfSealed);
+    if (ref.state === 'sealed') return this.#viewSealed(ref);
     const contents = await this.#readOpen(ref);
     return contents && viewOfContents(contents);
   }
 
-  #remember(key: string, contents: SegmentContents): void {
-    this.#sealed.set(key, contents);
-    this.#sealedSamples += sampleCount(contents);
-    for (const [oldest, old] of this.#sealed) {
-      if (this.#sealedSamples <= MAX_CACHED_SAMPLES || oldest === key) break;
-      this.#sealed.delete(oldest);
-      this.#sealedSamples -= sampleCount(old);
-    }
+  async #viewSealed(ref: SegmentRef): Promise<SegmentView | undefined> {
+    const key = keyOf(ref);
+    const kept = this.#views.get(key);
+    if (kept !== undefined) return (await isThere(ref.path)) ? kept : undefined;
+    let bytes = 0;
+    const view = await withSealed(ref, this.#native, (file, trailer, native) => {
+      const unfolded = trailer.discontinuous ? SAMPLE_BYTES * total(trailer.tracks.map(({ samples }) => samples)) : 0;
+      bytes = trailer.moov.length + unfolded;
+      return viewOfSealed(file, trailer, native);
+    });
+    if (view !== undefined) this.#views.set(key, view, bytes);
+    return view;
   }
 
   async #readOpen(ref: SegmentRef): Promise<SegmentContents | undefined> {
@@ -107,13 +152,13 @@ export class SegmentCache {
   async close(): Promise<void> {
     await this.keepOpen(new Set());
     this.#sealed.clear();
-    this.#sealedSamples = 0;
+    this.#views.clear();
   }
 }
 
-function sampleCount({ tracks }: SegmentContents): number {
-  return tracks.reduce((sum, { samples }) => sum + samples.count, 0);
-}
+const total = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0);
+
+const keyOf = ({ id, repairGeneration }: SegmentRef) => `${id}/${repairGeneration}`;
 
 async function openReader(path: string, native: Native): Promise<OpenSegmentReader | undefined> {
   const file = await openIfThere(path);

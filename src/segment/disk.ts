@@ -2,7 +2,7 @@
  * The few disk operations that recorder, sealer and recovery use: whole writes, whole reads, synced directories.
  * Errors are FootageErrors that say what was being done.
  */
-import { type FileHandle, mkdir, open, unlink } from 'node:fs/promises';
+import { access, type FileHandle, mkdir, open, unlink } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { FootageError, ioError, systemCode } from '../errors.ts';
 
@@ -62,6 +62,17 @@ export async function openIfThere(path: string): Promise<FileHandle | undefined>
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw ioError(error, `opening ${path}`);
+  }
+}
+
+/** Whether there is a file, or something else, at a path. */
+export async function isThere(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw ioError(error, `looking for ${path}`);
   }
 }
 

@@ -6,6 +6,7 @@ import { viewOf } from '../format/bytes.ts';
 import type { TrackSummary } from '../format/trailer.ts';
 import type { SampleTable } from '../mp4/tables.ts';
 import { ENTRY_BYTES, getUint64, words } from '../mp4/table-writer.ts';
+import { RunLengths } from './run-lengths.ts';
 import { type SyncTimes, syncTimesOf } from './sync-times.ts';
 import {
   type BlockTable,
@@ -44,18 +45,15 @@ class StoredTable {
   }
 }
 
-/** A place in a run-length table: entry, and how many of its samples lie before. */
-interface RunPlace {
-  readonly entry: number;
-  readonly skipped: number;
-}
-
 export class SealedTables implements TrackTables {
   readonly count: number;
   readonly behind = Infinity;
   readonly #summary: TrackSummary;
   readonly #stts: StoredTable;
   readonly #ctts: StoredTable;
+  readonly #times: RunLengths;
+  /** Undefined where all offsets are 0. */
+  readonly #offsets: RunLengths | undefined;
   readonly #stss: StoredTable;
   readonly #stsz: StoredTable;
   readonly #stsc: StoredTable;
@@ -69,6 +67,8 @@ export class SealedTables implements TrackTables {
     this.#summary = summary;
     this.#stts = stored('stts');
     this.#ctts = stored('ctts');
+    this.#times = new RunLengths(this.#stts);
+    this.#offsets = this.#ctts.count === 0 ? undefined : new RunLengths(this.#ctts);
     this.#stss = stored('stss');
     this.#stsz = stored('stsz');
     this.#stsc = stored('stsc');
@@ -77,35 +77,15 @@ export class SealedTables implements TrackTables {
   }
 
   dts(sample: number): number {
-    let dts = this.#summary.firstDts ?? 0;
-    let first = 0;
-    for (let entry = 0; entry < this.#stts.count; entry++) {
-      const count = this.#stts.word(entry);
-      const delta = this.#stts.word(entry, 1);
-      if (sample < first + count) return dts + (sample - first) * delta;
-      first += count;
-      dts += count * delta;
-    }
-    return dts;
+    return (this.#summary.firstDts ?? 0) + this.#times.sumBefore(sample);
   }
 
   pts(sample: number): number {
-    if (this.#ctts.count === 0) return this.dts(sample);
-    const { entry } = placeIn(this.#ctts, sample);
-    return this.dts(sample) + signed(this.#ctts.word(entry, 1));
+    return this.dts(sample) + signed(this.#offsets?.valueAt(sample) ?? 0);
   }
 
   sampleAt(wanted: number): number {
-    let dts = this.#summary.firstDts ?? 0;
-    let first = 0;
-    for (let entry = 0; entry < this.#stts.count; entry++) {
-      const count = this.#stts.word(entry);
-      const delta = this.#stts.word(entry, 1);
-      if (wanted <= dts + (count - 1) * delta) return first + Math.max(0, Math.ceil((wanted - dts) / delta));
-      first += count;
-      dts += count * delta;
-    }
-    return this.count;
+    return this.#times.firstAtSum(wanted - (this.#summary.firstDts ?? 0));
   }
 
   syncBefore(sample: number): number {
@@ -121,7 +101,7 @@ export class SealedTables implements TrackTables {
   }
 
   syncTimes(): SyncTimes {
-    return syncTimesOf(this.#summary, this.#stss, this.#stts, this.#ctts);
+    return syncTimesOf(this.#summary, this.#stss, this.#times, this.#offsets);
   }
 
   chunkOffset(sample: number): number {
@@ -159,8 +139,8 @@ export class SealedTables implements TrackTables {
 
   #fillTimes({ count, dts, duration, compositionOffset }: SampleTable, from: number): void {
     let at = this.dts(from);
-    const length = placeIn(this.#stts, from);
-    const offset = this.#ctts.count === 0 ? undefined : placeIn(this.#ctts, from);
+    const length = this.#times.place(from);
+    const offset = this.#offsets?.place(from);
     let [entry, left] = [length.entry, this.#stts.word(length.entry) - length.skipped];
     let [offsetEntry, offsetLeft] = offset ? [offset.entry, this.#ctts.word(offset.entry) - offset.skipped] : [0, 0];
     for (let i = 0; i < count; i++) {
@@ -202,8 +182,8 @@ export class SealedTables implements TrackTables {
     return {
       firstChunk: first + 1,
       tables: {
-        stts: runLengths(this.#stts, from, to),
-        ctts: this.#ctts.count === 0 ? NOTHING : runLengths(this.#ctts, from, to),
+        stts: runLengths(this.#stts, this.#times, from, to),
+        ctts: this.#offsets === undefined ? NOTHING : runLengths(this.#ctts, this.#offsets, from, to),
         stss: { count: syncTo - syncFrom, parts: this.#stss.range(syncFrom, syncTo) },
         stsz: { count: to - from, parts: this.#stsz.range(from, to) },
         stsc: this.#chunkRuns(first, end),
@@ -213,9 +193,9 @@ export class SealedTables implements TrackTables {
   }
 
   hasNegativeOffsets(from: number, to: number): boolean {
-    if (!this.#summary.negativeOffsets || to <= from) return false;
-    const last = placeIn(this.#ctts, to - 1).entry;
-    for (let { entry } = placeIn(this.#ctts, from); entry <= last; entry++) {
+    if (!this.#summary.negativeOffsets || this.#offsets === undefined || to <= from) return false;
+    let { entry } = this.#offsets.place(from);
+    for (const last = this.#offsets.place(to - 1).entry; entry <= last; entry++) {
       if (signed(this.#ctts.word(entry, 1)) < 0) return true;
     }
     return false;
@@ -280,20 +260,10 @@ const NOTHING: BlockTable = { count: 0, parts: [] };
 
 const signed = (word: number) => word | 0;
 
-function placeIn(table: StoredTable, sample: number): RunPlace {
-  let first = 0;
-  for (let entry = 0; entry < table.count; entry++) {
-    const count = table.word(entry);
-    if (sample < first + count) return { entry, skipped: sample - first };
-    first += count;
-  }
-  return { entry: table.count, skipped: 0 };
-}
-
 /** Samples [from, to) of a run-length table: the first and the last entry count only what lies inside. */
-function runLengths(table: StoredTable, from: number, to: number): BlockTable {
-  const first = placeIn(table, from);
-  const last = placeIn(table, to - 1);
+function runLengths(table: StoredTable, places: RunLengths, from: number, to: number): BlockTable {
+  const first = places.place(from);
+  const last = places.place(to - 1);
   const entry = (index: number, count: number): EntriesPart => ({
     kind: 'bytes',
     data: words([count, table.word(index, 1)]),

@@ -4,6 +4,7 @@
  */
 import type { TrackCounters } from '../format/trailer.ts';
 import type { SampleTable } from '../mp4/tables.ts';
+import type { EntryTable, RunLengths } from './run-lengths.ts';
 
 /** Index i of every column belongs to the i-th sync sample. Times are ticks of the track on the run's timeline. */
 export interface SyncTimes {
@@ -14,43 +15,6 @@ export interface SyncTimes {
   readonly pts: Float64Array;
   /** 1 = the sample behind it in decode order is presented before it: an open GOP. */
   readonly leads: Uint8Array;
-}
-
-/** A table of an MP4, entry by entry; one of run lengths has a number of samples and then the value of all of them. */
-interface EntryTable {
-  readonly count: number;
-  word(entry: number, word?: number): number;
-}
-
-/** Walks a run-length table; samples are asked for in ascending order. */
-class Walk {
-  readonly #table: EntryTable;
-  #entry = 0;
-  /** Samples before the entry, and the sum of their values. */
-  #first = 0;
-  #sum = 0;
-
-  constructor(table: EntryTable) {
-    this.#table = table;
-  }
-
-  /** Value of a sample. */
-  valueAt(sample: number): number {
-    const table = this.#table;
-    while (this.#entry + 1 < table.count && sample >= this.#first + table.word(this.#entry)) {
-      const count = table.word(this.#entry);
-      this.#first += count;
-      this.#sum += count * table.word(this.#entry, 1);
-      this.#entry++;
-    }
-    return table.word(this.#entry, 1);
-  }
-
-  /** Sum of the values of all samples before `sample`. */
-  sumBefore(sample: number): number {
-    const value = this.valueAt(sample);
-    return this.#sum + (sample - this.#first) * value;
-  }
 }
 
 /** Of columns in memory. */
@@ -65,14 +29,13 @@ export function syncTimesOfColumns({ count, dts, compositionOffset, sync }: Samp
 export function syncTimesOf(
   { firstDts = 0, samples, syncSamples }: TrackCounters,
   stss: EntryTable,
-  stts: EntryTable,
-  ctts: EntryTable,
+  stts: RunLengths,
+  ctts: RunLengths | undefined,
 ): SyncTimes {
   const all = syncSamples === samples;
   const sample = Uint32Array.from({ length: syncSamples }, (_, i) => (all ? i : stss.word(i) - 1));
-  const [decode, offset] = [new Walk(stts), new Walk(ctts)];
-  const dtsAt = (i: number) => firstDts + decode.sumBefore(i);
-  return timesOf(sample, samples, dtsAt, (i) => dtsAt(i) + (ctts.count === 0 ? 0 : offset.valueAt(i) | 0));
+  const dtsAt = (i: number) => firstDts + stts.sumBefore(i);
+  return timesOf(sample, samples, dtsAt, (i) => dtsAt(i) + (ctts === undefined ? 0 : ctts.valueAt(i) | 0));
 }
 
 /** The functions are asked for ascending samples. */

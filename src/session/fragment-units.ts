@@ -142,5 +142,6 @@ function zoneOf({ zones }: PlanSegment, { source, sample }: StoredPiece): number
 
 function startOf(segment: PlanSegment, zone: number, place: PiecePlace): number {
   if (place.kind === 'samples') return place.positions[0] ?? 0;
+  if (place.kind === 'chain') throw new RangeError('fragments are cut segment by segment');
   return place.kind === 'block' ? blockBytes(segment, zone).from + place.shift : place.at;
 }

@@ -192,13 +192,19 @@ class TrackTablesWriter {
 
   /** A segment that is known by its row alone costs a few numbers. */
   #addWhole(piece: StoredPiece, place: PiecePlace): boolean {
-    const { view, path, row } = this.#segmentOf(piece);
-    const summary = row.tracks[piece.source.index];
-    if (place.kind !== 'block' || view !== undefined || summary === undefined) return false;
+    const { view, links } = this.#segmentOf(piece);
+    if ((place.kind !== 'block' && place.kind !== 'chain') || view !== undefined) return false;
     if (piece.lastTicks !== undefined) throw new RangeError('a block does not end at a joint');
-    this.#negativeOffsets ||= summary.negativeOffsets;
-    this.#whole.push({ path, summary, samples: this.#samples, chunks: this.#chunks, shift: place.shift });
-    this.#chunks += summary.tables.co64.count;
+    let samples = this.#samples;
+    for (let i = 0; i < links.length; i++) {
+      const [link, shift = 0] = [links[i], place.kind === 'chain' ? place.shifts[i] : place.shift];
+      const summary = link?.row.tracks[piece.source.index];
+      if (link === undefined || summary === undefined) throw new RangeError('a sealed segment has counters');
+      this.#negativeOffsets ||= summary.negativeOffsets;
+      this.#whole.push({ path: link.path, summary, samples, chunks: this.#chunks, shift });
+      samples += summary.samples;
+      this.#chunks += summary.tables.co64.count;
+    }
     return true;
   }
 

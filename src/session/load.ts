@@ -4,7 +4,6 @@
  * the others are known by their rows.
  */
 import { open, readdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import type { Catalog, RowTrack, SegmentRow } from '../catalog/catalog.ts';
 import { FootageError, ioError, systemCode } from '../errors.ts';
 import type { Crc32c } from '../format/bytes.ts';
@@ -13,9 +12,10 @@ import type { SegmentCache } from '../segment/cache.ts';
 import { readUpTo } from '../segment/disk.ts';
 import { presentedTicks } from '../segment/summary.ts';
 import { type SegmentView, trackOfEntry } from '../segment/view.ts';
+import { chainsOf } from './chains.ts';
 import { sameFormats } from './configuration.ts';
 import type { BeginPolicy } from './request.ts';
-import { joinRun, type PlanSegment, type Run } from './run.ts';
+import { joinRun, type PlanSegment, type Run, type StoredSegment, wholeZone } from './run.ts';
 import type { Span } from './select.ts';
 import { aroundUtc, type Interval, REACH_S, zonesOf } from './zones.ts';
 
@@ -80,10 +80,9 @@ export function rowsOf(camera: string, span: Span, { catalog }: LoadDeps): Segme
 /** No frame lies this far before the first one of its segment. */
 const EARLY_MS = 60_000;
 
-/** A segment before it is known what of it has to be looked at, and the wall time that it presents. */
-interface Candidate extends Span {
-  readonly row: SegmentRow;
-  readonly path: string;
+/** A segment, or a chain, before it is known what of it has to be looked at, and the wall time that it presents. */
+interface Candidate extends Span, StoredSegment {
+  readonly links: readonly StoredSegment[];
   /** Per track; undefined where there are no samples of it. */
   readonly tracks: readonly (Track | undefined)[];
   readonly view: SegmentView | undefined;
@@ -116,13 +115,14 @@ export function byRun(rows: readonly SegmentRow[]): SegmentRow[][] {
 
 async function loadRun(rows: readonly SegmentRow[], span: Look, deps: LoadDeps): Promise<Run[]> {
   const known: Candidate[] = [];
-  for (const row of rows) known.push(...(await candidate(row, deps)));
+  const isWhole = (row: SegmentRow) => row.endUtcMs !== undefined && marksIn(spanOfRow(row), span).length === 0;
+  for (const chain of chainsOf(rows, isWhole)) known.push(...(await candidate(chain, deps)));
   const candidates = known.filter((one) => mayMeet(one, span));
   const [first] = candidates;
   if (first === undefined) return [];
   await addEarlier(candidates, span, deps);
   await addLater(candidates, span, deps);
-  const present = await withFiles(candidates, span);
+  const present = unchained(await withFiles(unchained(candidates, span), span), span);
   const joints = jointsOf(present, span);
   const found: Candidate[] = [];
   for (const one of present) found.push(...(needsView(one, joints, span) ? await look(one, deps) : [one]));
@@ -130,6 +130,24 @@ async function loadRun(rows: readonly SegmentRow[], span: Look, deps: LoadDeps):
   let startUtcMs = deps.catalog.runStart(first.row.run);
   for (const one of [...known, ...candidates]) startUtcMs = Math.min(startUtcMs, one.startUtcMs);
   return subRuns(segments).map((own) => joinRun(first.row.run, startUtcMs, own));
+}
+
+const spanOfRow = ({ startUtcMs, endUtcMs = Infinity }: SegmentRow): Span => ({ startUtcMs, endUtcMs });
+
+/** A chain that has to be looked into is none. */
+function unchained(candidates: readonly Candidate[], span: Look): readonly Candidate[] {
+  const joints = jointsOf(candidates, span);
+  const isOpened = (one: Candidate) => one.links.length > 1 && needsView(one, joints, span);
+  if (!candidates.some(isOpened)) return candidates;
+  return unchained(
+    candidates.flatMap((one) => (isOpened(one) ? singlesOf(one, one.links) : [one])),
+    span,
+  );
+}
+
+/** Links of a chain one by one. */
+function singlesOf({ tracks }: Candidate, links: readonly StoredSegment[]): Candidate[] {
+  return links.map((link) => ({ ...link, ...spanOfRow(link.row), links: [link], tracks, view: undefined }));
 }
 
 /** The rows of open segments do not tell where they end: the same is left out as if they were sealed. */
@@ -140,46 +158,49 @@ function mayMeet(candidate: Candidate, { startUtcMs, endUtcMs }: Span): boolean 
 /** Without those whose files are gone, which nobody would see of segments that are not looked into. */
 async function withFiles(candidates: readonly Candidate[], span: Look): Promise<readonly Candidate[]> {
   const joints = jointsOf(candidates, span);
-  const listings = new Map<string, ReadonlySet<string>>();
-  const gone = new Set<Candidate>();
-  for (const one of candidates) {
-    if (needsView(one, joints, span)) continue;
-    // A folder is listed in the time of a few looks at single files, and holds a day.
-    const folder = dirname(one.path);
-    const files = listings.get(folder) ?? (await filesIn(folder));
-    listings.set(folder, files);
-    if (!files.has(one.path)) gone.add(one);
-  }
-  return candidates.filter((one) => !gone.has(one));
+  const unseen = new Set(candidates.filter((one) => !needsView(one, joints, span)));
+  // A folder is listed in the time of a few looks at single files, and holds a day.
+  const folders = new Set([...unseen].flatMap(({ links }) => links.map(({ path }) => folderOf(path))));
+  const files = new Set((await Promise.all([...folders].map(filesIn))).flat());
+  return candidates.flatMap((one) => {
+    const there = unseen.has(one) ? one.links.filter(({ path }) => files.has(path)) : one.links;
+    return there.length === one.links.length ? [one] : singlesOf(one, there);
+  });
 }
 
-async function filesIn(folder: string): Promise<ReadonlySet<string>> {
+/** As `dirname`, of a path that has a folder. */
+const folderOf = (path: string) => path.slice(0, path.lastIndexOf('/'));
+
+async function filesIn(folder: string): Promise<string[]> {
   try {
-    return new Set((await readdir(folder)).map((name) => join(folder, name)));
+    return (await readdir(folder)).map((name) => `${folder}/${name}`);
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return new Set();
+    if (systemCode(error) === 'ENOENT') return [];
     throw ioError(error, `listing ${folder}`);
   }
 }
 
-/** None of an open one whose file is gone. */
-async function candidate(row: SegmentRow, deps: LoadDeps): Promise<Candidate[]> {
-  const path = join(deps.archive, row.path);
-  const { startUtcMs, endUtcMs = Infinity } = row;
-  if (row.state === 'open') return look({ row, path, startUtcMs, endUtcMs, tracks: [], view: undefined }, deps);
+/** Of one row, or those of a chain. None of an open one whose file is gone. */
+async function candidate(rows: readonly SegmentRow[], deps: LoadDeps): Promise<Candidate[]> {
+  const links = rows.map((row) => ({ row, path: `${deps.archive}/${row.path}` }));
+  const [first, last] = [links[0], links.at(-1)];
+  if (first === undefined || last === undefined) return [];
+  const { row, path } = first;
+  const span = { startUtcMs: row.startUtcMs, endUtcMs: last.row.endUtcMs ?? Infinity };
+  if (row.state === 'open') return look({ row, path, links, ...span, tracks: [], view: undefined }, deps);
   const tracks: (Track | undefined)[] = [];
   for (const own of row.tracks) tracks.push(own.samples > 0 ? await deps.tracks.of(own, path) : undefined);
-  return [{ row, path, startUtcMs, endUtcMs, tracks, view: undefined }];
+  return [{ row, path, links, ...span, tracks, view: undefined }];
 }
 
 async function look(candidate: Candidate, { cache }: LoadDeps): Promise<Candidate[]> {
   if (candidate.view !== undefined) return [candidate];
-  const { row, path } = candidate;
+  const { row, path, links } = candidate;
   const view = await cache.view({ id: row.id, path, state: row.state, repairGeneration: row.repairGeneration });
   if (view === undefined) return [];
   const tracks = view.tracks.map(({ track, tables }) => (tables.count > 0 ? track : undefined));
   const { startUtcMs, endUtcMs } = row.state === 'sealed' ? candidate : presentedSpan(view);
-  return [{ row, path, startUtcMs, endUtcMs, tracks, view }];
+  return [{ row, path, links, startUtcMs, endUtcMs, tracks, view }];
 }
 
 /**
@@ -197,7 +218,7 @@ async function addEarlier(candidates: Candidate[], span: Span, deps: LoadDeps): 
     if (!beginsBehind(looked, span)) return;
   }
   for (; row !== undefined; row = earlier(row)) {
-    const [before] = await candidate(row, deps);
+    const [before] = await candidate([row], deps);
     if (before === undefined) return;
     candidates.unshift(before);
     if (beginsWithSync(before)) return;
@@ -217,7 +238,7 @@ async function addLater(candidates: Candidate[], { endUtcMs }: Span, deps: LoadD
   if (last === undefined || next?.sequence !== last.row.sequence + 1) return;
   const [looked] = await look(last, deps);
   const times = pictureTimes(looked?.view, (count) => [Math.max(0, count - OUTER_SAMPLES), count]);
-  if (Math.max(...times) < endUtcMs) candidates.push(...(await candidate(next, deps)));
+  if (Math.max(...times) < endUtcMs) candidates.push(...(await candidate([next], deps)));
 }
 
 /** Wall times at which pictures are shown; of samples that are chosen by how many there are. */
@@ -274,7 +295,7 @@ function needsView(candidate: Candidate, joints: readonly Interval[], span: Look
 }
 
 /** Wall times in a segment that have to be looked at. */
-function marksIn(candidate: Candidate, { startUtcMs, endUtcMs, marksUtcMs = [] }: Look): number[] {
+function marksIn(candidate: Span, { startUtcMs, endUtcMs, marksUtcMs = [] }: Look): number[] {
   const [from, to] = [candidate.startUtcMs - MARGIN_MS, candidate.endUtcMs + MARGIN_MS];
   const marks = marksUtcMs.filter((utcMs) => from < utcMs && utcMs < to);
   if (from < startUtcMs) marks.push(startUtcMs);
@@ -319,7 +340,9 @@ function presentedOf(view: SegmentView, choose: (count: number) => readonly [num
 
 /** Whether every track goes on from one segment to the next, in the same format. */
 function follows(before: Candidate | undefined, behind: Candidate | undefined): boolean {
-  if (before === undefined || behind === undefined || behind.row.sequence !== before.row.sequence + 1) return false;
+  const last = before?.links.at(-1)?.row.sequence;
+  if (before === undefined || behind === undefined || last === undefined) return false;
+  if (behind.row.sequence !== last + 1) return false;
   if (!sameFormats(before.tracks, behind.tracks)) return false;
   const ends = extents(before);
   return extents(behind).every(({ first }, i) => first === ends[i]?.end);
@@ -332,9 +355,10 @@ interface Extent {
   readonly end: number | undefined;
 }
 
-function extents({ row, view }: Candidate): Extent[] {
+function extents({ row, links, view }: Candidate): Extent[] {
   if (view === undefined) {
-    return row.tracks.map(({ timescale, firstDts, endDts }) => ({ timescale, first: firstDts, end: endDts }));
+    const ends = links.at(-1)?.row.tracks;
+    return row.tracks.map(({ timescale, firstDts }, i) => ({ timescale, first: firstDts, end: ends?.[i]?.endDts }));
   }
   return view.tracks.map(({ track: { timescale }, tables }) => {
     if (tables.count === 0) return { timescale, first: undefined, end: undefined };
@@ -359,14 +383,11 @@ function outermost(instants: readonly (number | undefined)[]): { readonly earlie
 }
 
 function planSegment(candidate: Candidate, joints: readonly Interval[], span: Look): PlanSegment {
-  const { row, path, view, tracks } = candidate;
-  if (view === undefined) {
-    const counts = row.tracks.map(({ samples }) => samples);
-    return { row, path, view, zones: [{ kind: 'block', from: counts.map(() => 0), to: counts }], tracks };
-  }
+  const { row, path, links, view, tracks } = candidate;
+  if (view === undefined) return { row, path, links, view, zones: [wholeZone(links)], tracks };
   const marks = marksIn(candidate, span).map((utcMs) => aroundUtc(view, utcMs));
   const intervals = [...jointsIn(candidate, joints), ...marks];
-  return { row, path, view, zones: zonesOf(view, intervals), tracks };
+  return { row, path, links, view, zones: zonesOf(view, intervals), tracks };
 }
 
 async function readEntry(path: string, offset: number, length: number): Promise<Uint8Array> {

@@ -2,6 +2,7 @@
 import type { Track } from '../media.ts';
 import type { Prefixes } from './packed.ts';
 import type { PlanRequest } from './request.ts';
+import type { SegmentRow } from '../catalog/catalog.ts';
 import type { PlanSegment } from './run.ts';
 import type { Part, Span } from './select.ts';
 import type { Piece, SilentPiece } from './pieces.ts';
@@ -59,7 +60,7 @@ export function manifestOf(input: ManifestInput): Manifest {
     missing,
     policy: { gaps, changes, begin, tracks: choice, keyframes, speed, format },
     codecs: descriptions.map(({ codec }) => codec),
-    segments: [...new Set(used.map(({ row }) => row.id))],
+    segments: idsOf(used),
     hiddenPictures: keyframes ? 0 : input.parts.reduce((sum, part) => sum + part.hiddenPictures, 0),
     silentAudioFrames: silent.reduce((sum, { count }) => sum + count, 0),
     droppedAudioFrames: tracks.reduce((sum, track) => sum + track.droppedFrames, 0),
@@ -82,8 +83,15 @@ function usedSegments(input: ManifestInput): PlanSegment[] {
     const found = input.parts[part]?.run.segments[segment];
     if (found !== undefined) used.add(found);
   }
-  return [...used].toSorted((a, b) => a.row.startUtcMs - b.row.startUtcMs || a.row.sequence - b.row.sequence);
+  return [...used].toSorted((a, b) => byTime(a.row, b.row));
 }
+
+function idsOf(used: readonly PlanSegment[]): string[] {
+  const rows = used.flatMap(({ links }) => links.map(({ row }) => row)).toSorted(byTime);
+  return [...new Set(rows.map(({ id }) => id))];
+}
+
+const byTime = (a: SegmentRow, b: SegmentRow) => a.startUtcMs - b.startUtcMs || a.sequence - b.sequence;
 
 function omitted(used: readonly PlanSegment[], input: ManifestInput): string[] {
   const taken = new Set(mediaPieces(input).map(({ source }) => source.index));

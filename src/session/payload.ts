@@ -5,16 +5,17 @@
  * every sample in it is part of the answer. Where that cannot be (a track is left out, parameter sets come in between),
  * a segment is packed: nothing but its selected samples, worked out when they are reached.
  */
+import type { SegmentRow } from '../catalog/catalog.ts';
 import { FootageError } from '../errors.ts';
 import { lowerBound } from '../segment/track-tables.ts';
-import type { PlanSegment, RunTrack } from './run.ts';
+import type { PlanSegment, RunTrack, StoredSegment } from './run.ts';
 import { type PackedPick, PackedSegment, type PackedDeps, type Prefixes } from './packed.ts';
 import type { TrackChoice } from './request.ts';
 import type { Part } from './select.ts';
 import { repeated } from './entries.ts';
 import type { KeyPiece } from './keyframes.ts';
 import type { AnswerTrack, Piece, SilentPiece, StoredPiece } from './pieces.ts';
-import type { Slice } from './virtual-file.ts';
+import { partOf, type Slice, type StoredSlice } from './virtual-file.ts';
 
 /** Between two samples of one slice lie only delimiters and small records; more than this is a hole in the file. */
 const MAX_JOIN_BYTES = 4096;
@@ -23,8 +24,9 @@ const MAX_JOIN_BYTES = 4096;
 export type PiecePlace =
   /** Position of each sample. */
   | { readonly kind: 'samples'; readonly positions: Float64Array }
-  /** What is added to offsets in the file. */
+  /** What is added to offsets in the file; of a chain, in that of each link. */
   | { readonly kind: 'block'; readonly shift: number }
+  | { readonly kind: 'chain'; readonly shifts: Float64Array }
   | { readonly kind: 'packed'; readonly segment: PackedSegment; readonly at: number }
   | { readonly kind: 'silence'; readonly at: number };
 
@@ -140,7 +142,7 @@ function writeSilence(writer: PayloadWriter, { piece, frame }: Silence): void {
 }
 
 /** A stretch of the file would hold more than the answer's own samples, or less. */
-function isPacked({ run, video }: Part, { prefixes, keyframes, sent }: PayloadOptions): boolean {
+export function isPacked({ run, video }: Part, { prefixes, keyframes, sent }: Omit<PayloadOptions, 'packed'>): boolean {
   if (prefixes !== undefined || keyframes) return true;
   return run.tracks.some(({ kind, index }) => {
     if (sent !== 'all' && kind !== sent) return true;
@@ -215,20 +217,61 @@ function writeStretches(
 }
 
 function writeBlock(writer: PayloadWriter, segment: PlanSegment, z: number, pieces: readonly StoredPiece[]): void {
+  if (segment.links.length > 1) {
+    writeChain(writer, segment.links, pieces);
+    return;
+  }
   const { from, to } = blockBytes(segment, z);
   const shift = writer.stretch(segment.path, from, to) - from;
   for (const piece of pieces) writer.places.set(piece, { kind: 'block', shift });
 }
 
+/** All samples of each link, one link behind the other. */
+function writeChain(writer: PayloadWriter, links: readonly StoredSegment[], pieces: readonly StoredPiece[]): void {
+  writer.close();
+  const shifts = new Float64Array(links.length);
+  const ends = new Float64Array(links.length);
+  let length = 0;
+  links.forEach(({ row }, i) => {
+    const { offset, end } = storedBytes(row);
+    shifts[i] = writer.length + length - offset;
+    length += end - offset;
+    ends[i] = length;
+  });
+  for (const piece of pieces) writer.places.set(piece, { kind: 'chain', shifts });
+  writer.add({ kind: 'computed', length, read: (from, to) => chainBytes(links, ends, from, to) });
+}
+
+function* chainBytes(
+  links: readonly StoredSegment[],
+  ends: Float64Array,
+  from: number,
+  to: number,
+): Generator<StoredSlice, void, undefined> {
+  for (let i = lowerBound(ends.length, (link) => ends[link] ?? 0, from + 1); i < links.length; i++) {
+    const link = links[i];
+    const begin = ends[i - 1] ?? 0;
+    if (link === undefined || begin >= to) return;
+    const { offset, end } = storedBytes(link.row);
+    const whole = { kind: 'file', path: link.path, offset, length: end - offset } as const;
+    yield partOf(whole, Math.max(0, from - begin), Math.min(whole.length, to - begin));
+  }
+}
+
+/** Where all samples of a sealed segment lie in its file. @throws FootageError E_DAMAGED */
+function storedBytes({ id, payload }: SegmentRow): { readonly offset: number; readonly end: number } {
+  if (payload !== undefined && payload.end > payload.offset) return payload;
+  throw new FootageError(
+    'E_DAMAGED',
+    `The trailer of segment ${id} does not say where its samples lie: run "footage verify".`,
+  );
+}
+
 /** The stretch of the file that holds all samples of a block. */
 export function blockBytes({ view, row, zones }: PlanSegment, z: number): { from: number; to: number } {
   if (view === undefined) {
-    const { offset = 0, end = 0 } = row.payload ?? {};
-    if (end > offset) return { from: offset, to: end };
-    throw new FootageError(
-      'E_DAMAGED',
-      `The trailer of segment ${row.id} does not say where its samples lie: run "footage verify".`,
-    );
+    const { offset, end } = storedBytes(row);
+    return { from: offset, to: end };
   }
   const zone = zones[z];
   let [from, to] = [Infinity, -Infinity];

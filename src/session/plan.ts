@@ -16,9 +16,9 @@ import { buildFragmented, type FragmentDeps } from './fragmented.ts';
 import { buildHeader } from './header.ts';
 import { type Manifest, manifestOf } from './manifest.ts';
 import type { PackedDeps, Prefixes } from './packed.ts';
-import { buildPayload } from './payload.ts';
+import { buildPayload, isPacked } from './payload.ts';
 import type { PlanRequest, TrackChoice } from './request.ts';
-import type { Run } from './run.ts';
+import { type Run, type StoredSegment, unchained } from './run.ts';
 import { type Part, placed, selectRun, type Span } from './select.ts';
 import type { AnswerTrack, Piece } from './pieces.ts';
 import { buildTimeline, type Timeline } from './timeline.ts';
@@ -52,13 +52,16 @@ export function planMp4(runs: readonly Run[], request: PlanRequest, deps: Packed
   if (joined.length === 0) throw nothingThere(request);
   const parts = joined.map((part, i) => placed(part, i > 0, i + 1 < joined.length));
   const delivered = parts.map(spanOf);
+  const { gaps, keyframes, speed } = request;
   // What other pieces of a split answer hold is not missing.
   const missing = missingFrom(answers > 1 ? [...delivered, ...all.map(spanOf)] : delivered, request);
   if (request.gaps === 'error' && missing.length > 0) throw gapError(request, missing);
-  const { gaps, keyframes, speed } = request;
   const timeline = buildTimeline(parts, { gaps, keyframes, speed, spans: delivered });
   const sent = withoutAudio ? 'video' : request.tracks;
   const prefixes = prefixesOf(parts);
+  // Only what goes out as it lies in the file can be planned without a look at each segment.
+  const singly = request.format === 'fmp4' || parts.some((part) => isPacked(part, { prefixes, keyframes, sent }));
+  if (singly && runs.some(hasChain)) return planMp4(runs.map(unchained), request, deps);
   const payload = buildPayload(parts, timeline.tracks, { packed: deps, prefixes, keyframes, sent });
   const creationUtcMs = delivered[0]?.startUtcMs ?? 0;
   const descriptions = timeline.tracks.map((track) => descriptionOf(track, parts));
@@ -73,6 +76,8 @@ export function planMp4(runs: readonly Run[], request: PlanRequest, deps: Packed
     manifest: manifestOf({ request, parts, timeline, delivered, missing, descriptions, answers, prefixes }),
   };
 }
+
+const hasChain = ({ segments }: Run) => segments.some(({ links }) => links.length > 1);
 
 /** A time-lapse has no pictures but sync samples, so nothing to hide before the first. */
 function wishOf(request: PlanRequest) {
@@ -162,16 +167,30 @@ function etagOf({ request, sent, parts, timeline, descriptions, prefixes, creati
     const description = descriptions[i];
     add([kind, timescale, edits, durationTicks, raise]);
     if (description !== undefined) hash.update(writeSampleEntry(description));
-    add(pieces.map((piece) => identityOf(piece, parts)));
+    add(pieces.flatMap((piece) => identitiesOf(piece, parts, timescale)));
   });
   return `"${hash.digest('hex').slice(0, 32)}"`;
 }
 
-function identityOf(piece: Piece, parts: readonly Part[]): unknown[] {
+/** One for each segment, whether it is a link of a chain or not. */
+function identitiesOf(piece: Piece, parts: readonly Part[], timescale: number): string[] {
   const { kind, part, count, start } = piece;
-  if (piece.kind === 'silence') return [kind, part, count, start, piece.frameTicks];
-  const row = parts[part]?.run.segments[piece.segment]?.row;
-  if (piece.kind === 'keys') return [kind, row?.id, row?.repairGeneration, piece.ranges, count, start];
-  const place = [piece.source.index, piece.sample, count, start, piece.lastTicks];
-  return [kind, part, row?.id, row?.repairGeneration, ...place];
+  if (piece.kind === 'silence') return [`silence ${part} ${count} ${start} ${piece.frameTicks}`];
+  const segment = parts[part]?.run.segments[piece.segment];
+  if (segment === undefined) throw new RangeError('a piece has a segment');
+  if (piece.kind === 'keys') return [`keys ${versionOf(segment)} ${JSON.stringify(piece.ranges)} ${count} ${start}`];
+  const { source, sample, lastTicks } = piece;
+  const { index } = source;
+  if (segment.links.length === 1) {
+    return [`${kind} ${part} ${versionOf(segment)} ${index} ${sample} ${count} ${start} ${lastTicks}`];
+  }
+  const scale = timescale / source.timescale;
+  const firstDts = segment.row.tracks[index]?.firstDts ?? 0;
+  return segment.links.map((link) => {
+    const { samples = 0, firstDts: dts = 0 } = link.row.tracks[index] ?? {};
+    const begin = start + (dts - firstDts) * scale;
+    return `${kind} ${part} ${versionOf(link)} ${index} 0 ${samples} ${begin} undefined`;
+  });
 }
+
+const versionOf = ({ row: { id, repairGeneration } }: StoredSegment) => `${id}/${repairGeneration}`;

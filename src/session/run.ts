@@ -14,11 +14,19 @@ import type { SegmentView } from '../segment/view.ts';
 import { lastAtOrBelow } from './search.ts';
 import type { Zone } from './zones.ts';
 
-/** A segment of a plan. */
-export interface PlanSegment {
+/** A row, and the absolute path of its file. */
+export interface StoredSegment {
   readonly row: SegmentRow;
-  /** Absolute path of the file. */
   readonly path: string;
+}
+
+/**
+ * A segment of a plan; or a chain of whole ones, each the seamless successor of the one before and known by its row
+ * alone, which a plan takes as if they were one. Row and path are those of the first.
+ */
+export interface PlanSegment extends StoredSegment {
+  /** The links of a chain, in order; else the one segment. */
+  readonly links: readonly StoredSegment[];
   /** What was looked into; undefined for a segment that is planned from its row. */
   readonly view: SegmentView | undefined;
   readonly zones: readonly Zone[];
@@ -84,6 +92,27 @@ export function joinRun(id: string, startUtcMs: number, segments: readonly PlanS
   return { id, startUtcMs, segments, tracks };
 }
 
+/** The same run with every link of its chains as a segment of its own. */
+export function unchained({ id, startUtcMs, segments }: Run): Run {
+  return joinRun(id, startUtcMs, segments.flatMap(linksOf));
+}
+
+function linksOf(segment: PlanSegment): PlanSegment[] {
+  const { links, view, tracks } = segment;
+  if (links.length === 1) return [segment];
+  return links.map((link) => ({ ...link, links: [link], view, zones: [wholeZone([link])], tracks }));
+}
+
+/** All samples of segments that are known by their rows. */
+export function wholeZone(links: readonly StoredSegment[]): Zone {
+  const counts = links[0]?.row.tracks.map((_, i) => samplesOf(links, i)) ?? [];
+  return { kind: 'block', from: counts.map(() => 0), to: counts };
+}
+
+function samplesOf(links: readonly StoredSegment[], track: number): number {
+  return links.reduce((sum, { row }) => sum + (row.tracks[track]?.samples ?? 0), 0);
+}
+
 /** The tracks of a run: those of any of its segments' heads. */
 function tracksOf([first]: readonly PlanSegment[]): readonly { kind: Track['kind']; timescale: number }[] {
   return first?.view?.head.tracks ?? first?.row.tracks ?? [];
@@ -141,9 +170,9 @@ function clippedGroups(groups: readonly ItemGroup[], items: SampleTable, from: n
 }
 
 /** Own length of the sample before `end`. */
-function lastTicksOf({ view, row }: PlanSegment, index: number, end: number): number {
+function lastTicksOf({ view, links }: PlanSegment, index: number, end: number): number {
   const tables = view?.tracks[index]?.tables;
-  if (tables === undefined) return row.tracks[index]?.lastTicks ?? 0;
+  if (tables === undefined) return links.at(-1)?.row.tracks[index]?.lastTicks ?? 0;
   return tables.window(end - 1, end).duration[0] ?? 0;
 }
 
@@ -163,7 +192,7 @@ function addWindow(items: SampleTableBuilder, { view }: PlanSegment, index: numb
 }
 
 function addBlock(items: SampleTableBuilder, segment: PlanSegment, index: number, zone: Zone): void {
-  const { view, row } = segment;
+  const { view, row, links } = segment;
   const tables = view?.tracks[index]?.tables;
   const [from = 0, to = 0] = [zone.from[index], zone.to[index]];
   if (tables !== undefined) {
@@ -174,7 +203,8 @@ function addBlock(items: SampleTableBuilder, segment: PlanSegment, index: number
   }
   const summary = row.tracks[index];
   const dts = summary?.firstDts ?? 0;
-  items.push(dts, (summary?.endDts ?? 0) - dts, blockOffset(summary, dts), 0, 0, summary?.firstSync ?? false);
+  const end = links.at(-1)?.row.tracks[index]?.endDts ?? 0;
+  items.push(dts, end - dts, blockOffset(summary, dts), 0, 0, summary?.firstSync ?? false);
 }
 
 /** Priming is not presented: audio of a whole segment begins with its samples. */

@@ -56,8 +56,9 @@ function contentsOf(lanes: readonly Lane[]): SegmentContents {
 function runOf(id: string, contents: SegmentContents, startUtcMs = START_UTC_MS, path = `/${id}`): Run {
   const view = viewOfContents(contents);
   const to = view.tracks.map(({ tables }) => tables.count);
+  const stored = { path, row: { ...openRow('door', path, contents.head, startUtcMs), id: `${id}0`, run: id } };
   const segment: PlanSegment = {
-    ...{ view, path, row: { ...openRow('door', path, contents.head, startUtcMs), id: `${id}0`, run: id } },
+    ...{ ...stored, links: [stored], view },
     zones: [{ kind: 'window', from: to.map(() => 0), to }],
     tracks: view.tracks.map(({ track }) => track),
   };

@@ -32,7 +32,8 @@ function runOf(samples: SampleTableBuilder): Run {
   const view = viewOfContents({ head, anchors: [], tracks, ended: true });
   const row = openRow('door', '/a', head, START_UTC_MS);
   const zones = [{ kind: 'window' as const, from: [0], to: [samples.count] }];
-  return joinRun('a', START_UTC_MS, [{ view, path: '/a', row, zones, tracks: [AUDIO] }]);
+  const stored = { path: '/a', row };
+  return joinRun('a', START_UTC_MS, [{ ...stored, links: [stored], view, zones, tracks: [AUDIO] }]);
 }
 
 /** The run, and how often a value of one of its columns was looked at. */
