@@ -5,32 +5,25 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { exportPath, makeArchive, segmentFiles } from './archive.mjs';
+import { readFile } from 'node:fs/promises';
+import { makeArchive } from './archive.mjs';
+import { buildClient, transfer } from './client.mjs';
 import {
-  CLI,
-  ROOT,
-  alternate,
-  cpuSeconds,
-  freePort,
-  lowerQuartile,
-  run,
-  startServer,
-  table,
-  withFolder,
-} from './support.mjs';
+  NGINX,
+  NGINX_AGAIN,
+  OURS,
+  PIPE,
+  TWIN,
+  checkEqual,
+  prepareFiles,
+  startFootage,
+  startNginx,
+  startPipe,
+  stopAll,
+} from './peers.mjs';
+import { alternate, cpuSeconds, fromTo, lowerQuartile, table, withFolder } from './support.mjs';
 
 export const title = 'CPU of one export';
-
-/** What is measured, in the order of the table; the last one repeats nginx. */
-const OURS = 'Footage';
-const TWIN = 'Footage, FOOTAGE_NATIVE=0';
-const PIPE = 'createReadStream().pipe(res)';
-const NGINX = 'nginx, sendfile';
-const NGINX_AGAIN = 'nginx, sendfile (again)';
 
 /** Smallest mean size of a sendfile call that counts as zero-copy in long strides. */
 const STRIDE_BYTES = 64 * 1024;
@@ -41,98 +34,28 @@ export async function measure({ bytes, rounds }) {
     const recorded = await makeArchive(folder, bytes);
     const servers = await startServers(folder, recorded);
     try {
-      const hash = await checkEqual(Object.values(servers));
+      const hash = await checkEqual(Object.values(servers), folder);
       const { cpu, speed, size } = await measureAll(client, servers, rounds);
       const calls = await traceCalls(client, servers[OURS]);
       return report({ cpu, speed, size, hash, calls, rounds });
     } finally {
-      for (const server of Object.values(servers)) await server.stop();
+      await stopAll(Object.values(servers));
     }
   });
 }
 
-/** Compiles the client that costs next to nothing. */
-export async function buildClient(folder) {
-  const client = join(folder, 'client');
-  await run('gcc', ['-std=c17', '-O2', '-Wall', '-Wextra', '-o', client, join(ROOT, 'bench', 'client.c')]);
-  return client;
-}
-
+/** What is measured, in the order of the table. */
 async function startServers(folder, recorded) {
-  const serve = [CLI, 'serve', '--archive', recorded.archive, '--port', '0'];
-  const path = exportPath(recorded);
-  const servers = {};
-  servers[OURS] = await startServer(OURS, process.execPath, serve, { env: { FOOTAGE_NATIVE: '1' } });
-  servers[TWIN] = await startServer(TWIN, process.execPath, serve, { env: { FOOTAGE_NATIVE: '0' } });
-  for (const name of [OURS, TWIN]) servers[name].path = path;
-  const file = join(folder, 'export.mp4');
-  await download(servers[OURS], file);
-  for (const one of [file, ...segmentFiles(recorded.archive)]) await readAnew(one);
-  return { ...servers, ...(await startPeers(folder, file)) };
-}
-
-/**
- * Throws a file out of the page cache and reads it in again. How a file was written decides how its pages lie in memory,
- * and that decides what sendfile costs, up to a factor of two; so all contestants serve pages that were read.
- */
-async function readAnew(file) {
-  await run('dd', [`of=${file}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none']);
-  await run('dd', [`if=${file}`, 'of=/dev/null', 'bs=1M', 'status=none']);
-}
-
-/** The servers of one ready-made file. */
-export async function startPeers(folder, file) {
-  const peers = {};
-  const pipe = join(ROOT, 'bench', 'pipe-server.mjs');
-  peers[PIPE] = { ...(await startServer(PIPE, process.execPath, [pipe, file])), path: '/' };
-  for (const name of [NGINX, NGINX_AGAIN]) peers[name] = { ...(await startNginx(name, folder)), path: '/export.mp4' };
-  return peers;
-}
-
-/** One worker, defaults otherwise (sendfile_max_chunk too), everything it writes in a folder of its own. */
-async function startNginx(name, folder) {
-  const prefix = join(folder, `${name.replaceAll(/\W+/g, '-')}`);
-  await mkdir(prefix, { recursive: true });
-  const port = await freePort();
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
-    (kind) => `${kind}_temp_path ${prefix}/${kind};`,
-  );
-  const configuration = `
-    daemon off; worker_processes 1; pid ${prefix}/pid; error_log ${prefix}/error.log;
-    ${process.getuid() === 0 ? 'user root;' : ''}
-    events { worker_connections 2048; }
-    http { access_log off; sendfile on; default_type video/mp4; ${temporary.join(' ')}
-           server { listen 127.0.0.1:${port}; root ${folder}; } }`;
-  const file = join(prefix, 'nginx.conf');
-  await writeFile(file, configuration);
-  const path = `${process.env.PATH}:/usr/sbin`;
-  const args = ['-p', prefix, '-c', file, '-e', join(prefix, 'error.log')];
-  return startServer(name, 'nginx', args, { port, env: { PATH: path } });
-}
-
-async function download({ port, path }, file) {
-  const response = await fetch(`http://127.0.0.1:${port}${path}`);
-  if (!response.ok) throw new Error(`export answered ${response.status}: ${await response.text()}`);
-  await pipeline(response.body, createWriteStream(file));
-}
-
-/** The SHA-256 of every server's answer; they must be the same. */
-async function checkEqual(servers) {
-  const hashes = [];
-  for (const { port, path } of servers) hashes.push(await hashOf(`http://127.0.0.1:${port}${path}`));
-  if (new Set(hashes).size !== 1) throw new Error(`the servers deliver different bytes: ${hashes.join(' ')}`);
-  return hashes[0];
-}
-
-async function hashOf(address) {
-  const output = await run('bash', ['-c', 'set -o pipefail; curl -sSf "$1" | sha256sum', 'bash', address]);
-  return output.split(' ')[0];
-}
-
-async function transfer(client, { port, path }, connections = 1) {
-  const output = await run(client, [String(port), path, String(connections)]);
-  const [bytes, seconds] = output.trim().split(' ').map(Number);
-  return { bytes, seconds };
+  const ours = await startFootage(OURS, recorded);
+  const twin = await startFootage(TWIN, recorded);
+  await prepareFiles(folder, recorded, ours);
+  return {
+    [OURS]: ours,
+    [TWIN]: twin,
+    [PIPE]: await startPipe(folder),
+    [NGINX]: await startNginx(NGINX, folder),
+    [NGINX_AGAIN]: await startNginx(NGINX_AGAIN, folder),
+  };
 }
 
 async function measureAll(client, servers, rounds) {
@@ -184,7 +107,7 @@ function report({ cpu, speed, size, hash, calls, rounds }) {
   const rows = Object.entries(quartile).map(([name, value]) => [
     name,
     value.toFixed(3),
-    `${Math.min(...cpu[name]).toFixed(3)}–${Math.max(...cpu[name]).toFixed(3)}`,
+    fromTo(cpu[name]),
     lowerQuartile(speed[name]).toFixed(3),
   ]);
   const ratio = (a, b) => [`${a} / ${b}`, (quartile[a] / quartile[b]).toFixed(2)];

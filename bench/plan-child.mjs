@@ -1,7 +1,7 @@
 /**
  * One plan in a process of its own, measured from the inside: usage `node --expose-gc plan-child.mjs ARCHIVE REQUESTS`,
- * REQUESTS being JSON of two requests. The first one warms the process up, the second is measured. Prints JSON; a range
- * that is refused gives only the code of the error.
+ * REQUESTS being JSON of some requests. The last one is measured, those before it warm the process up. Prints JSON; a
+ * range that is refused gives only the code of the error.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import process from 'node:process';
@@ -56,9 +56,10 @@ async function measure(archive, request) {
 }
 
 const [root, requests] = process.argv.slice(2);
-const [warmUp, request] = JSON.parse(requests);
+const all = JSON.parse(requests);
 const archive = await openArchive(root);
-await firstSlice(await archive.session(warmUp));
+for (const request of all.slice(0, -1)) await firstSlice(await archive.session(request));
+const request = all.at(-1);
 const result = await measure(archive, request).catch((error) => ({ refused: error.code ?? String(error) }));
 console.log(JSON.stringify(result));
 await archive.close();

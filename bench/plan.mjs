@@ -1,7 +1,9 @@
 /**
  * What planning costs as ranges grow: an hour, a day and 30 days of 30 pictures a second with sound, from a warm catalog
  * and page cache. Each measurement in a process of its own: one plan by the library, and a request to `footage serve`,
- * followed by random byte ranges of the same answer. FFmpeg's concat demuxer joins the same sealed files beside it.
+ * followed by random byte ranges of the same answer. A warm catalog is that of a server which has been asked for other
+ * ranges of the camera before; beside it stands the first byte of a process that has never seen the camera. FFmpeg's
+ * concat demuxer joins the same sealed files.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,7 +11,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { buildClient } from './export-cpu.mjs';
+import { buildClient } from './client.mjs';
 import { CAMERA, HOUR_MS, SMALL_CAMERA, START_UTC_MS, longArchive, longSegments } from './make-long-archive.mjs';
 import {
   CLI,
@@ -31,7 +33,10 @@ const RANGES = { '1 h': 1, '24 h': 24, '30 days': 30 * 24 };
 const WHOLE = ['1 h', '24 h'];
 /** Ranges begin in the middle of a segment, a picture and a frame of sound. */
 const FIRST_UTC_MS = START_UTC_MS + HOUR_MS / 2 + 12_345;
-const WARM_UP = { camera: SMALL_CAMERA, start: START_UTC_MS / 1000, duration: 1 };
+/** What a cold process has answered: a second of another camera. */
+const COLD = [{ camera: SMALL_CAMERA, start: START_UTC_MS / 1000, duration: 1 }];
+/** What a warm one has: besides, other hours and other months of this camera; none with a border in common. */
+const WARM = [...COLD, ...otherRanges(30, 1), ...otherRanges(5, 30 * 24 - 1)];
 const RANGE_BYTES = 2 ** 20;
 const RANDOM_RANGES = 25;
 /** What the project promises for 30 days. */
@@ -74,12 +79,19 @@ function requestOf(name) {
   return { camera: CAMERA, start: FIRST_UTC_MS / 1000, duration: (RANGES[name] * HOUR_MS) / 1000 };
 }
 
+function otherRanges(count, hours) {
+  return Array.from({ length: count }, (_, i) => {
+    const startUtcMs = FIRST_UTC_MS - (i + 1) * 61_000;
+    return { camera: CAMERA, start: startUtcMs / 1000, duration: (hours * HOUR_MS) / 1000 };
+  });
+}
+
 function pathOf({ camera, start, duration }) {
   return `/api/cameras/${camera}/export.mp4?start=${start}&duration=${duration}`;
 }
 
 async function planOnce(archive, name) {
-  const requests = JSON.stringify([WARM_UP, requestOf(name)]);
+  const requests = JSON.stringify([...WARM, requestOf(name)]);
   const child = join(ROOT, 'bench', 'plan-child.mjs');
   return JSON.parse(await run(process.execPath, ['--expose-gc', child, archive, requests]));
 }
@@ -87,20 +99,23 @@ async function planOnce(archive, name) {
 /** Time to the first byte of an answer, random ranges of it, and for some ranges all of it. */
 async function serveOnce(archive, name, client) {
   const path = pathOf(requestOf(name));
-  const first = await withServer(archive, async (server) => {
+  const cold = await withServer(archive, COLD, (server) => get(server, path));
+  const first = await withServer(archive, WARM, async (server) => {
     const answer = await get(server, path);
     if (answer.status !== 200) return { refused: JSON.parse(answer.body.toString()).error.code };
     const length = Number(answer.headers.get('content-length'));
-    return { ...answer, length, etag: answer.headers.get('etag'), ...(await randomRanges(server, path, length)) };
+    const told = { coldFirstByteMs: cold.firstByteMs, length, etag: answer.headers.get('etag') };
+    return { ...answer, ...told, ...(await randomRanges(server, path, length)) };
   });
   if (first.refused !== undefined || !WHOLE.includes(name)) return first;
-  return { ...first, ...(await withServer(archive, (server) => download(server, path, client))) };
+  return { ...first, ...(await withServer(archive, WARM, (server) => download(server, path, client))) };
 }
 
-async function withServer(archive, body) {
+/** A server that has answered `before`. */
+async function withServer(archive, before, body) {
   const server = await startServer('footage', process.execPath, [CLI, 'serve', '--archive', archive, '--port', '0']);
   try {
-    await get(server, pathOf(WARM_UP));
+    for (const request of before) await get(server, pathOf(request));
     return await body(server);
   } finally {
     await server.stop();
@@ -282,8 +297,9 @@ const quartile = (values, field) => lowerQuartile(values.map((value) => value[fi
 function report({ plans, answers, peers, rounds, peerRounds }) {
   return [
     `One camera, segments of an hour, 30 pictures a second (H.264, B-frames) and AAC; ranges begin and end inside a segment. ` +
-      `Catalog and page cache warm, every measurement in a process of its own that has answered a second of another camera before; ` +
-      `lower quartile of ${rounds} rounds. The first byte is that of the body, from \`connect\` on, of \`footage serve\`.\n`,
+      `Page cache warm. Every measurement in a process of its own that has answered ${WARM.length - 1} other ranges of the camera before (of an hour and of a month), ` +
+      'so that its catalog is warm; the cold one only a second of another camera. ' +
+      `Lower quartile of ${rounds} rounds. The first byte is that of the body, from \`connect\` on, of \`footage serve\`.\n`,
     planTable(plans, answers),
     '',
     growth(plans, answers),
@@ -299,13 +315,23 @@ function report({ plans, answers, peers, rounds, peerRounds }) {
 }
 
 function planTable(plans, answers) {
-  const head = ['range', 'segments', 'header MB', 'planning CPU ms', 'planning ms', 'first slice ms', 'first byte ms'];
+  const head = [
+    'range',
+    'segments',
+    'header MB',
+    'planning CPU ms',
+    'planning ms',
+    'first slice ms',
+    'first byte ms',
+    'cold',
+  ];
   const memory = ['kB read', 'kB from disk', 'MB held', 'MB peak'];
   const rows = Object.keys(RANGES).map((name) => {
     const refused = refusal(plans[name]);
-    if (refused !== undefined) return [name, `refused: ${refused}`, ...Array.from({ length: 9 }, () => '')];
+    if (refused !== undefined) return [name, `refused: ${refused}`, ...Array.from({ length: 10 }, () => '')];
     const of = (field) => quartile(plans[name], field);
-    const times = [of('cpuMs'), of('planMs'), of('firstSliceMs'), quartile(answers[name], 'firstByteMs')].map(ms);
+    const served = ['firstByteMs', 'coldFirstByteMs'].map((field) => quartile(answers[name], field));
+    const times = [of('cpuMs'), of('planMs'), of('firstSliceMs'), ...served].map(ms);
     const sizes = [kb(of('readBytes')), kb(of('diskBytes')), mb(of('heldBytes')), mb(of('peakBytes'))];
     return [name, of('segments'), mb(quartile(answers[name], 'headerBytes')), ...times, ...sizes];
   });

@@ -148,6 +148,23 @@ export function lowerQuartile(values) {
   return low + (high - low) * (position - Math.floor(position));
 }
 
+/** Smallest and largest of the measurements, for a table. */
+export function fromTo(values) {
+  return `${Math.min(...values).toFixed(3)}–${Math.max(...values).toFixed(3)}`;
+}
+
+/**
+ * Bytes that a process tree has written so far, by write and sendfile (what goes by send is not in it): what a server has
+ * handed to the kernel, while a client may still have to read it.
+ */
+export function writtenBytes(pid) {
+  let bytes = 0;
+  for (const member of processTree(pid)) {
+    bytes += Number(/^wchar: (\d+)$/m.exec(readFileSync(`/proc/${member}/io`, 'utf8'))?.[1]);
+  }
+  return bytes;
+}
+
 /**
  * Measures each contestant once per round, every other round in reverse, so that drift of the machine hits all alike.
  * `contestants`: name -> async () => number. Answers name -> numbers.

@@ -1,4 +1,4 @@
-// The native surface: three functions and one class. Their contract is src/native-types.ts; src/native.ts
+// The native surface: four functions and one class. Their contract is src/native-types.ts; src/native.ts
 // loads this. Only this file and the wrappers (jobs, sender) include the Node-API header.
 #include <napi.h>
 
@@ -16,6 +16,7 @@ class Addon final : public Napi::Addon<Addon> {
     exports.Set("crc32c", Napi::Function::New<Crc32cOf>(env, "crc32c"));
     exports.Set("scan", Napi::Function::New<ScanFile>(env, "scan"));
     exports.Set("groupFlush", Napi::Function::New<FlushFiles>(env, "groupFlush"));
+    exports.Set("sendPool", Napi::Function::New<PoolState>(env, "sendPool", &pool_));
     exports.Set("Sender", Sender::Define(env, &pool_));
     const napi_status status = napi_add_async_cleanup_hook(env, CleanUp, &pool_, nullptr);
     NAPI_THROW_IF_FAILED_VOID(env, status);
@@ -27,6 +28,19 @@ class Addon final : public Napi::Addon<Addon> {
     const napi_status status = napi_get_uv_event_loop(env, &loop);
     NAPI_THROW_IF_FAILED(env, status, nullptr);
     return loop;
+  }
+
+  static Napi::Value PoolState(const Napi::CallbackInfo& info) {
+    constexpr double kNsPerMs = 1e6;
+    const SendPool& pool = *static_cast<const SendPool*>(info.Data());
+    const PoolCounters& counters = pool.counters();
+    const Napi::Object state = Napi::Object::New(info.Env());
+    state.Set("jobs", static_cast<double>(counters.jobs));
+    state.Set("running", pool.running());
+    state.Set("waiting", pool.line_length().load(std::memory_order_relaxed));
+    state.Set("waits", static_cast<double>(counters.waits));
+    state.Set("waitMs", static_cast<double>(counters.waited_ns) / kNsPerMs);
+    return state;
   }
 
   // Node does not know of our jobs and handles: the environment must wait for them.

@@ -72,7 +72,7 @@ bool SendPool::HasSlot(uint64_t device) const {
 
 bool SendPool::TakeSlot(Connection* connection, uint64_t device) {
   if (!HasSlot(device)) {
-    line_.push_back({connection, device});
+    line_.push_back({connection, device, uv_hrtime()});
     line_length_.store(static_cast<int>(line_.size()), std::memory_order_relaxed);
     return false;
   }
@@ -81,6 +81,7 @@ bool SendPool::TakeSlot(Connection* connection, uint64_t device) {
 }
 
 void SendPool::CountSlot(uint64_t device) {
+  ++counters_.jobs;
   ++used_;
   ++used_by_device_[device];
 }
@@ -97,6 +98,8 @@ void SendPool::ReturnSlot(uint64_t device) {
   const auto next = std::find_if(line_.begin(), line_.end(),
                                  [this](const Waiting& waiting) { return HasSlot(waiting.device); });
   if (next == line_.end()) return;
+  ++counters_.waits;
+  counters_.waited_ns += uv_hrtime() - next->since_ns;
   Connection* const connection = next->connection;
   CountSlot(next->device);
   line_.erase(next);
@@ -155,11 +158,17 @@ size_t Connection::SendNow(const uint8_t* data, size_t length) {
   std::deque<Piece> pieces(1);
   pieces.front().data = data;
   pieces.front().length = length;
+  SendPast(pieces);
+  return length - static_cast<size_t>(pieces.front().length);
+}
+
+// Sends on the loop what is not in the queue.
+Outcome Connection::SendPast(std::deque<Piece>& pieces) {
   const SendResult result = SendPieces(fd_, pieces, kOnLoop);
   sent_ += result.sent;
   full_ = result.outcome == Outcome::kFull;
   if (result.outcome == Outcome::kFailed) Fail(result.error);
-  return static_cast<size_t>(result.sent);
+  return result.outcome;
 }
 
 void Connection::EnqueueBytes(const uint8_t* data, size_t length, std::unique_ptr<Pin> pin) {
@@ -168,18 +177,26 @@ void Connection::EnqueueBytes(const uint8_t* data, size_t length, std::unique_pt
   piece.length = length;
   piece.pin = std::move(pin);
   Push(std::move(piece));
+  if (phase_ == Phase::kIdle && !hinting_) Pump();
 }
 
 void Connection::EnqueueFile(int fd, uint64_t offset, uint64_t length) {
-  Piece piece;
+  std::deque<Piece> pieces(1);
+  Piece& piece = pieces.front();
+  piece.fd = fd;
+  piece.offset = offset;
+  piece.length = length;
+  const bool past = IsFree();
+  const Outcome outcome = past ? SendPast(pieces) : Outcome::kSent;
+  if (piece.length == 0 || outcome == Outcome::kFailed) return;
   piece.file = files_.Hold(fd);
   if (!piece.file) {
     Fail(errno);
     return;
   }
-  piece.offset = offset;
-  piece.length = length;
+  piece.fd = piece.file->fd();
   Push(std::move(piece));
+  if (past) GoOn(outcome);
 }
 
 // A range that continues the last piece makes that one longer.
@@ -195,7 +212,6 @@ void Connection::Push(Piece&& piece) {
   queued_ += piece.length;
   if (!Extend(piece)) queue_.push_back(std::move(piece));
   if (queued_ >= barriers_.soft) owes_hint_ = true;
-  if (phase_ == Phase::kIdle && !hinting_) Pump();
 }
 
 void Connection::Close(bool abort) {
@@ -209,7 +225,11 @@ void Connection::Close(bool abort) {
 // Gets the front of the queue on its way: bytes, and files that are in memory, on the loop; else by a job.
 void Connection::Pump() {
   if (queue_.empty() || phase_ != Phase::kIdle) return;
-  const Outcome outcome = SendOnLoop();
+  GoOn(SendOnLoop());
+}
+
+// What is left of the queue waits for room, or for a thread.
+void Connection::GoOn(Outcome outcome) {
   if (outcome == Outcome::kFailed || queue_.empty()) return;
   if (outcome == Outcome::kFull) {
     AwaitRoom();
@@ -333,9 +353,12 @@ void Connection::AwaitRoom() {
       return;
     }
     poll_.data = this;
-    poll_state_ = PollState::kOpen;
+    poll_state_ = PollState::kStopped;
   }
   phase_ = Phase::kFull;
+  // Left armed from one full socket to the next: each stop and start costs two calls of epoll_ctl.
+  if (poll_state_ == PollState::kArmed) return;
+  poll_state_ = PollState::kArmed;
   const int status = uv_poll_start(&poll_, UV_WRITABLE, PollDone);
   if (status != 0) Fail(-status);
 }
@@ -346,7 +369,6 @@ void Connection::PollDone(uv_poll_t* handle, int status, int) noexcept {
 }
 
 void Connection::OnRoom(int status) {
-  uv_poll_stop(&poll_);
   phase_ = Phase::kIdle;
   // libuv reports EPOLLERR as UV_EBADF; what happened is for the socket to say.
   if (status != 0) {
@@ -356,6 +378,13 @@ void Connection::OnRoom(int status) {
     Pump();
   }
   AfterProgress();
+  if (phase_ != Phase::kFull) StopPolling();
+}
+
+void Connection::StopPolling() {
+  if (poll_state_ != PollState::kArmed) return;
+  uv_poll_stop(&poll_);
+  poll_state_ = PollState::kStopped;
 }
 
 // ---- The end
@@ -378,7 +407,7 @@ void Connection::EnterClosed() {
 
 void Connection::ReleaseDescriptor() {
   if (job_ != nullptr || fd_ < 0) return;
-  if (poll_state_ == PollState::kOpen) {
+  if (poll_state_ == PollState::kStopped || poll_state_ == PollState::kArmed) {
     poll_state_ = PollState::kClosing;
     until_poll_closed_ = RefPtr<Connection>(this);
     uv_close(reinterpret_cast<uv_handle_t*>(&poll_), PollClosed);

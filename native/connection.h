@@ -30,6 +30,13 @@ class Connection;
 // Numbers as in SENDER_STATES of src/native-types.ts.
 enum class SenderState { kReady, kOverloaded, kSoftLimit, kHardLimit, kClosed };
 
+// What the jobs of one environment did on the thread pool. Loop thread only.
+struct PoolCounters {
+  uint64_t jobs = 0;       // begun
+  uint64_t waits = 0;      // jobs that had to wait for a thread or their disk, and have begun
+  uint64_t waited_ns = 0;  // how long those waited in all
+};
+
 // The connections of one environment. Jobs in flight are limited so that one thread of the pool stays free
 // for Node's own file work, and per disk so that a sick one stalls only itself.
 class SendPool {
@@ -38,6 +45,8 @@ class SendPool {
 
   [[nodiscard]] uv_loop_t* loop() const { return loop_; }
   [[nodiscard]] const std::atomic<int>& line_length() const { return line_length_; }
+  [[nodiscard]] const PoolCounters& counters() const { return counters_; }
+  [[nodiscard]] int running() const { return used_; }
 
   void Add(Connection* connection) { open_.insert(connection); }
   void Remove(Connection* connection);
@@ -55,6 +64,7 @@ class SendPool {
   struct Waiting {
     Connection* connection;
     uint64_t device;
+    uint64_t since_ns;
   };
   [[nodiscard]] bool HasSlot(uint64_t device) const;
   void CountSlot(uint64_t device);
@@ -67,6 +77,7 @@ class SendPool {
   std::unordered_map<uint64_t, int> used_by_device_;
   std::deque<Waiting> line_;
   std::atomic<int> line_length_{0};  // read by jobs
+  PoolCounters counters_;
   std::unordered_set<Connection*> open_;
   std::function<void()> done_;
 };
@@ -93,6 +104,7 @@ class Connection final : public RefCounted<Connection> {
   // Sends bytes past the queue if that is empty and the socket is free; how many were taken.
   [[nodiscard]] size_t SendNow(const uint8_t* data, size_t length);
   void EnqueueBytes(const uint8_t* data, size_t length, std::unique_ptr<Pin> pin);
+  // Sends past the queue, too; only for what is left a descriptor of our own is made.
   void EnqueueFile(int fd, uint64_t offset, uint64_t length);
 
   [[nodiscard]] SenderState state() const;
@@ -115,9 +127,12 @@ class Connection final : public RefCounted<Connection> {
       : pool_(pool), fd_(fd), barriers_(barriers), listener_(listener) {}
 
   [[nodiscard]] uint64_t InFlightProgress() const;
+  [[nodiscard]] bool IsFree() const { return phase_ == Phase::kIdle && queue_.empty() && !hinting_; }
+  Outcome SendPast(std::deque<Piece>& pieces);
   void Push(Piece&& piece);
   [[nodiscard]] bool Extend(const Piece& piece);
   void Pump();
+  void GoOn(Outcome outcome);
   [[nodiscard]] Outcome SendOnLoop();
   void PopSent(uint64_t sent);
   void StartJob();
@@ -128,6 +143,7 @@ class Connection final : public RefCounted<Connection> {
   void AfterProgress();
   void AwaitRoom();
   void OnRoom(int status);
+  void StopPolling();
   void Fail(int error);
   void EnterClosed();
   void ReleaseDescriptor();
@@ -150,7 +166,7 @@ class Connection final : public RefCounted<Connection> {
   bool hinting_ = false;    // in OnHint: pieces are gathered, to leave in one run
   int error_ = 0;
   Job* job_ = nullptr;  // owned by the request in flight
-  enum class PollState { kNone, kOpen, kClosing } poll_state_ = PollState::kNone;
+  enum class PollState { kNone, kStopped, kArmed, kClosing } poll_state_ = PollState::kNone;
   uv_poll_t poll_{};
   RefPtr<Connection> until_poll_closed_;
 };

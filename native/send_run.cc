@@ -75,17 +75,16 @@ class Sending {
   Outcome SendPiece(Piece& piece, bool more) {
     while (piece.length > 0 && !Spent()) {
       const uint64_t part = std::min({piece.length, kCallBytes, limits_.budget - sent_});
-      if (piece.file && limits_.on_loop && !IsCached(piece.file->fd(), piece.offset, part)) {
+      if (piece.is_file() && limits_.on_loop && !IsCached(piece.fd, piece.offset, part))
         return Outcome::kFile;
-      }
-      const ssize_t count = piece.file ? SendRange(piece, part) : SendBytes(piece, part, more);
-      if (count > 0) {
-        Advance(piece, static_cast<uint64_t>(count));
-        continue;
-      }
+      const ssize_t count = piece.is_file() ? SendRange(piece, part) : SendBytes(piece, part, more);
+      if (count > 0) Advance(piece, static_cast<uint64_t>(count));
+      if (count == static_cast<ssize_t>(part)) continue;
       const int error = count == 0 ? EIO : errno;  // 0: the file was truncated under us
-      if (error == EINTR) continue;
-      if (error != EAGAIN) return Fail(error);
+      if (count < 0 && error == EINTR) continue;
+      if (count <= 0 && error != EAGAIN) return Fail(error);
+      // Taken in part means full as well (or the end of the file, which the next call tells): to ask again is
+      // one call in two.
       if (!Linger()) return Outcome::kFull;
     }
     return Outcome::kSent;
@@ -98,11 +97,11 @@ class Sending {
 
   [[nodiscard]] ssize_t SendRange(const Piece& piece, uint64_t part) const {
     off_t offset = static_cast<off_t>(piece.offset);
-    return sendfile(socket_, piece.file->fd(), &offset, static_cast<size_t>(part));
+    return sendfile(socket_, piece.fd, &offset, static_cast<size_t>(part));
   }
 
   void Advance(Piece& piece, uint64_t count) {
-    if (piece.file) {
+    if (piece.is_file()) {
       piece.offset += count;
     } else {
       piece.data += count;

@@ -64,13 +64,16 @@ class Pin {
   virtual ~Pin() = default;
 };
 
-// Bytes in memory (`file` empty), or a range of a file. Sending moves the front forward in place.
+// Bytes in memory, or a range of a file. Sending moves the front forward in place.
 struct Piece {
   const uint8_t* data = nullptr;
+  int fd = -1;  // of the file; -1: bytes
   uint64_t offset = 0;
   uint64_t length = 0;
-  RefPtr<File> file;
+  RefPtr<File> file;  // keeps `fd` open; empty while somebody else does
   std::unique_ptr<Pin> pin;
+
+  [[nodiscard]] bool is_file() const { return fd >= 0; }
 };
 
 enum class Outcome {

@@ -11,6 +11,8 @@
 namespace footage {
 namespace {
 
+constexpr int kQueued = 8;  // QUEUED of src/native-types.ts
+
 // Keeps a buffer of JavaScript alive while its bytes are queued.
 class BufferPin final : public Pin {
  public:
@@ -72,11 +74,12 @@ Napi::Value Sender::StateValue(Napi::Env env) const {
   return Napi::Number::New(env, static_cast<int>(connection_->state()));
 }
 
-// The state after a piece was taken: kHardLimit would say that it was refused.
+// The state after a piece was taken, and whether something is queued. kHardLimit would say that it was
+// refused.
 Napi::Value Sender::TakenValue(Napi::Env env) const {
   const SenderState state = connection_->state();
   const SenderState told = state == SenderState::kHardLimit ? SenderState::kSoftLimit : state;
-  return Napi::Number::New(env, static_cast<int>(told));
+  return Napi::Number::New(env, static_cast<int>(told) + (connection_->queued() > 0 ? kQueued : 0));
 }
 
 Napi::Value Sender::EnqueueBytes(const Napi::CallbackInfo& info) {

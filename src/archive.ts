@@ -27,8 +27,9 @@ import { GroupFlusher } from './segment/flusher.ts';
 import { checkCameraName } from './segment/layout.ts';
 import { type SegmentReport, verifySegment } from './segment/verify.ts';
 import { HlsPlanner, type HlsRequest } from './session/hls.ts';
+import { type PacingOptions, type PacingPolicy } from './session/pacing.ts';
 import { Planner } from './session/planner.ts';
-import type { RateOptions } from './session/rate.ts';
+import { type ArchiveStats, Outgoing } from './session/outgoing.ts';
 import { answerPolicy, type SessionRequest } from './session/request.ts';
 import { Answer, type AnswerDeps, Session } from './session/session.ts';
 import { parseSpan, parseTime, type Time } from './time.ts';
@@ -44,8 +45,8 @@ export interface ArchiveOptions {
   readonly recover?: boolean;
   /** How long `record` and `import` wait while somebody else writes (or recovers) their camera, ms. Default 10 000. */
   readonly lockWaitMs?: number;
-  /** Limit of each session. Default none. */
-  readonly sessionRate?: RateOptions;
+  /** Limits of what is sent (docs/pacing.md). Default: none, but recording comes first. */
+  readonly pacing?: PacingOptions | PacingPolicy;
   /** Addon or twin. Default: what could be loaded. */
   readonly native?: Native;
   /** Wall clock, Unix ms. */
@@ -89,7 +90,7 @@ const ARCHIVE_KEYS: KeysOf<ArchiveOptions> = {
   readOnly: true,
   recover: true,
   lockWaitMs: true,
-  sessionRate: true,
+  pacing: true,
   native: true,
   now: true,
 };
@@ -149,7 +150,7 @@ export class Archive {
   readonly #hls: HlsPlanner;
   readonly #now: () => number;
   readonly #lockWaitMs: number;
-  readonly #sessionRate: RateOptions;
+  readonly #outgoing: Outgoing;
   readonly #recordings = new Set<Recording>();
   readonly #lifetime = new Lifetime('archive');
   #refreshed: { readonly atMs: number; readonly done: Promise<unknown> } | undefined;
@@ -161,13 +162,13 @@ export class Archive {
     this.unreadable = unreadable;
     this.#catalog = catalog;
     this.#native = options.native ?? defaultNative;
-    this.#flusher = new GroupFlusher(this.#native);
+    this.#outgoing = new Outgoing(options.pacing, readOnly, this.#native);
+    this.#flusher = new GroupFlusher(this.#native, this.#outgoing.recordingFirst);
     this.#cache = new SegmentCache(this.#native);
     this.#planner = new Planner({ archive: root, catalog, cache: this.#cache });
     this.#hls = new HlsPlanner({ archive: root, catalog, cache: this.#cache });
     this.#now = options.now ?? Date.now;
     this.#lockWaitMs = options.lockWaitMs ?? LOCK_WAIT_MS;
-    this.#sessionRate = options.sessionRate ?? { bytesPerSecond: 0 };
   }
 
   /**
@@ -189,12 +190,14 @@ export class Archive {
     signal?.addEventListener('abort', abort, { once: true });
     if (signal?.aborted === true) abort();
     const run = async (): Promise<RecordingStats> => {
+      const ended = this.#outgoing.recordingFirst?.recording();
       try {
         await recorder.record(frames, stop.signal);
         return recorder.stats();
       } finally {
         signal?.removeEventListener('abort', abort);
         release();
+        ended?.();
         this.#recordings.delete(recording);
       }
     };
@@ -326,27 +329,33 @@ export class Archive {
     checkKeys(request, SESSION_KEYS, 'session');
     const { camera, start: _start, end: _end, duration: _duration, ...options } = request;
     await this.#checkKnown(camera);
-    const plan = await this.#planner.plan({ camera, ...parseSpan(request), ...answerPolicy(options) });
-    return new Session(plan, this.#answerDeps);
+    const wanted = { camera, ...parseSpan(request), ...answerPolicy(options) };
+    return new Session(await this.#outgoing.planning(() => this.#planner.plan(wanted)), this.#answerDeps(camera));
   }
 
   /** A playlist of HLS, or a file that one names. @throws FootageError as `session`, and E_NOT_FOUND */
   hls(request: HlsRequest): Promise<Answer> {
     return this.#lifetime.run(async () => {
       await this.#checkKnown(request.camera);
-      return new Answer(await this.#hls.answer(request, this.#now()), this.#answerDeps);
+      const parts = await this.#outgoing.planning(() => this.#hls.answer(request, this.#now()));
+      return new Answer(parts, this.#answerDeps(request.camera));
     });
   }
 
-  get #answerDeps(): AnswerDeps {
+  #answerDeps(camera: string): AnswerDeps {
+    const { pacing, counters } = this.#outgoing;
     return {
-      native: this.#native,
-      rate: this.#sessionRate,
+      ...{ native: this.#native, camera, pacing, counters },
       run: (send, signal) => this.#lifetime.runUntil(signal, send),
       // A full disk takes no lease, and must not keep footage from being read either.
       lease: (...lease) => guarded(() => this.#catalog.lease(...lease)),
       now: this.#now,
     };
+  }
+
+  /** Counters of all that was sent since the archive was opened (docs/pacing.md). */
+  stats(): ArchiveStats {
+    return this.#outgoing.stats();
   }
 
   /** Segments under lease now: retention must not remove them. */

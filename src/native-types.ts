@@ -44,6 +44,8 @@ export interface ScanResult {
 /** A sender's state as numbers, ordered: `state >= 2` means stop. Names in `SENDER_STATES`. */
 export const SENDER_STATES = ['ready', 'overloaded', 'softLimit', 'hardLimit', 'closed'] as const;
 export type SenderState = (typeof SENDER_STATES)[number];
+/** Added to the state that an enqueue returns while bytes are queued, so that nobody has to ask for that. */
+export const QUEUED = 8;
 
 export interface RawSenderOptions {
   /** Bytes in the own queue from which the state is `softLimit`. */
@@ -56,9 +58,9 @@ export interface RawSenderOptions {
 
 /** Sends bytes and file ranges into a connected stream socket whose descriptor it duplicates. Loop thread only. */
 export interface RawSender {
-  /** Queues bytes (kept by reference until sent), sends what the kernel takes; index into SENDER_STATES. */
+  /** Queues bytes (kept by reference until sent), sends what the kernel takes; index into SENDER_STATES, plus QUEUED. */
   enqueueBytes(data: Uint8Array): number;
-  /** Queues a range of a file; duplicates `fd`, so the caller may close its own at once. */
+  /** Sends a range of a file; of what is queued `fd` is duplicated, so the caller may close its own at once. */
   enqueueFile(fd: number, offset: number, length: number): number;
   /** State now; index into SENDER_STATES. */
   state(): number;
@@ -77,6 +79,18 @@ export interface RawSender {
   close(abort: boolean): void;
 }
 
+/** Sends of this thread on the pool: of files that are not in memory, and of much at once. */
+export interface SendPoolState {
+  /** Jobs begun. */
+  readonly jobs: number;
+  readonly running: number;
+  /** Senders that wait for a thread, or for their disk's turn, now. */
+  readonly waiting: number;
+  /** Such waits that have ended, and how long they were in all, ms. */
+  readonly waits: number;
+  readonly waitMs: number;
+}
+
 export interface Native {
   /** `addon`: C++ with sendfile. `twin`: pure TypeScript. */
   readonly kind: 'addon' | 'twin';
@@ -88,4 +102,6 @@ export interface Native {
   groupFlush(fds: Int32Array): Promise<Int32Array>;
   /** Makes a sender on a duplicate of `fd`; undefined in the twin, where the stream sender does the work. */
   readonly createSender: ((fd: number, options: RawSenderOptions) => RawSender) | undefined;
+  /** Undefined in the twin, whose senders have no jobs. */
+  readonly sendPool: (() => SendPoolState) | undefined;
 }

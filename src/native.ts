@@ -7,7 +7,7 @@
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import process from 'node:process';
-import type { Native, RawSender, RawSenderOptions, ScanResult } from './native-types.ts';
+import type { Native, RawSender, RawSenderOptions, ScanResult, SendPoolState } from './native-types.ts';
 import { twin } from './twin/index.ts';
 import { checkCrcInput, checkDescriptors, checkScanRequest } from './twin/requests.ts';
 
@@ -27,6 +27,7 @@ interface Binding {
     cancel: Int32Array | undefined,
   ): Promise<ScanResult>;
   groupFlush(fds: Int32Array): Promise<Int32Array>;
+  sendPool(): SendPoolState;
   readonly Sender: new (fd: number, softBarrier: number, hardBarrier: number, onHint: () => void) => RawSender;
 }
 
@@ -57,6 +58,7 @@ function wrap(binding: Binding): Native {
     },
     createSender: (fd: number, { softBarrier, hardBarrier, onHint }: RawSenderOptions) =>
       new binding.Sender(fd, softBarrier, hardBarrier, onHint),
+    sendPool: () => binding.sendPool(),
   };
 }
 

@@ -52,6 +52,11 @@ program
   .option('--host <address>', 'address to listen on', '127.0.0.1')
   .option('--session-rate <bytes>', 'limit of each download in bytes per second; 0 = none', byteNumber, 0)
   .option('--session-burst <bytes>', 'bytes a download gets at once in the beginning', byteNumber, 2 ** 20)
+  .option('--client-rate <bytes>', 'limit of all downloads of one address together', byteNumber, 0)
+  .option('--client-burst <bytes>', 'bytes an address gets at once in the beginning', byteNumber, 2 ** 20)
+  .option('--server-rate <bytes>', 'limit of all downloads together, in equal shares', byteNumber, 0)
+  .option('--server-burst <bytes>', 'bytes all downloads get at once in the beginning', byteNumber, 2 ** 20)
+  .option('--real-time <times>', 'send at so many times the speed of the footage, after 5 s of it at once', speedNumber)
   .action(runServe);
 
 program

@@ -1,5 +1,6 @@
 /** `footage serve`: an archive over HTTP, with the web page. */
 import { openArchive } from '../archive.ts';
+import type { PacingOptions } from '../session/pacing.ts';
 import { listen } from './listen.ts';
 import { untilInterrupted } from './support.ts';
 
@@ -9,12 +10,16 @@ interface ServeFlags {
   readonly host: string;
   readonly sessionRate: number;
   readonly sessionBurst: number;
+  readonly clientRate: number;
+  readonly clientBurst: number;
+  readonly serverRate: number;
+  readonly serverBurst: number;
+  readonly realTime?: number;
 }
 
 export async function runServe(flags: ServeFlags): Promise<void> {
   const signal = untilInterrupted();
-  const sessionRate = { bytesPerSecond: flags.sessionRate, burstBytes: flags.sessionBurst };
-  const archive = await openArchive(flags.archive, { sessionRate, create: false });
+  const archive = await openArchive(flags.archive, { pacing: pacingOf(flags), create: false });
   try {
     const server = await listen(archive, flags.host, flags.port);
     process.stdout.write(`listening on ${server.url}\n`);
@@ -23,4 +28,13 @@ export async function runServe(flags: ServeFlags): Promise<void> {
   } finally {
     await archive.close();
   }
+}
+
+function pacingOf(flags: ServeFlags): PacingOptions {
+  return {
+    session: { bytesPerSecond: flags.sessionRate, burstBytes: flags.sessionBurst },
+    client: { bytesPerSecond: flags.clientRate, burstBytes: flags.clientBurst },
+    server: { bytesPerSecond: flags.serverRate, burstBytes: flags.serverBurst },
+    ...(flags.realTime === undefined ? {} : { realTime: { factor: flags.realTime } }),
+  };
 }

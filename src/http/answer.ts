@@ -12,11 +12,12 @@ export type Fields = Readonly<Record<string, string | number>>;
 
 /** `fields` are those that the answer has besides, whatever part of it is sent. */
 export async function sendAnswer(
-  { req, res }: Exchange,
+  exchange: Exchange,
   answer: Answer,
   cacheControl: string,
   fields: Fields = {},
 ): Promise<void> {
+  const { req, res } = exchange;
   const always = { ETag: answer.etag, 'Cache-Control': cacheControl };
   switch (verdictOn(req, answer)) {
     case 'failed':
@@ -30,7 +31,7 @@ export async function sendAnswer(
       res.end();
       return;
     case 'send':
-      return sendBody(req, res, answer, { ...always, 'Accept-Ranges': 'bytes', ...fields, ...dateOf(answer) });
+      return sendBody(exchange, answer, { ...always, 'Accept-Ranges': 'bytes', ...fields, ...dateOf(answer) });
   }
 }
 
@@ -54,7 +55,7 @@ function verdictOn(req: Request, answer: Answer): Verdict {
   return judge(fields, { etag: answer.etag, lastModifiedUtcMs: lastModifiedOf(answer) }, Date.now());
 }
 
-async function sendBody(req: Request, res: Response, answer: Answer, shared: Fields): Promise<void> {
+async function sendBody({ req, res, clientAddress }: Exchange, answer: Answer, shared: Fields): Promise<void> {
   const ifRange = fieldOf(req, 'if-range');
   // A range is defined for GET alone (14.2).
   const ranged = req.method === 'GET' && rangeApplies(ifRange, answer.etag);
@@ -63,7 +64,7 @@ async function sendBody(req: Request, res: Response, answer: Answer, shared: Fie
   // Who goes on with an answer has its date (15.3.7).
   if (status === 206 && ifRange !== undefined) res.removeHeader('Last-Modified');
   res.writeHead(status);
-  if (req.method !== 'HEAD') await answer.send(res, send);
+  if (req.method !== 'HEAD') await answer.send(res, { ...send, clientAddress });
   res.end();
 }
 

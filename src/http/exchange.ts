@@ -25,6 +25,8 @@ export interface Exchange {
   readonly res: Response;
   readonly query: URLSearchParams;
   readonly archive: ArchiveFace;
+  /** undefined: that of the socket. */
+  readonly clientAddress: string | undefined;
 }
 
 /** The value of a field of the request; several lines of it are one list (RFC 9110 5.3). */

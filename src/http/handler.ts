@@ -12,6 +12,8 @@ import { isPageFile, sendPageFile } from './page.ts';
 export interface HandlerOptions {
   /** Also serve the web page at `/`. Default false. */
   readonly page?: boolean;
+  /** Address of the client, for limits by client: behind a proxy, what the proxy says. Default: that of the socket. */
+  readonly clientAddress?: (req: Request) => string | undefined;
   /** Told of failures that are not the client's: what an answer with status 500 and above hides. */
   readonly onError?: (error: unknown, req: Request) => void;
 }
@@ -63,7 +65,8 @@ async function handle(
   }
   if (route === undefined) return sendPageFile(url.pathname, req, res);
   const [, name = '', rest = ''] = route.pattern.exec(url.pathname) ?? [];
-  await route.answer({ req, res, query: url.searchParams, archive }, decodeName(name), rest);
+  const clientAddress = options.clientAddress?.(req);
+  await route.answer({ req, res, query: url.searchParams, archive, clientAddress }, decodeName(name), rest);
 }
 
 function parseUrl(target: string): URL {

@@ -19,14 +19,23 @@ interface Ticker {
   readonly callbacks: Set<() => void>;
 }
 
+/** Is told of every group flush, at times of performance.now(). */
+export interface FlushObserver {
+  /** `intervalMs`: the shortest time between two flushes that a recorder asks for; infinite without any. */
+  began(nowMs: number, intervalMs: number): void;
+  ended(nowMs: number): void;
+}
+
 export class GroupFlusher {
   readonly #native: Native;
+  readonly #observer: FlushObserver | undefined;
   readonly #tickers = new Map<number, Ticker>();
   #waiting: Request[] = [];
   #running = false;
 
-  constructor(native: Native) {
+  constructor(native: Native, observer?: FlushObserver) {
     this.#native = native;
+    this.#observer = observer;
   }
 
   /** Makes what was written to the files durable. Rejects with E_FLUSH if any of them could not be synced. */
@@ -73,7 +82,9 @@ export class GroupFlusher {
 
   async #flushGroup(group: readonly Request[]): Promise<void> {
     const fds = [...new Set(group.flatMap((request) => request.fds))];
+    this.#observer?.began(performance.now(), Math.min(Infinity, ...this.#tickers.keys()));
     const errors = await this.#native.groupFlush(Int32Array.from(fds)).catch((error: unknown) => error);
+    this.#observer?.ended(performance.now());
     for (const request of group) {
       const errno =
         errors instanceof Int32Array ? request.fds.map((fd) => errors[fds.indexOf(fd)] ?? 0).find(Boolean) : -1;

@@ -73,6 +73,7 @@ async function forResponse(
   const { createSender } = native;
   if (createSender !== undefined && !corked && mayBypass(res)) {
     await settled(res, options.idleTimeoutMs, signal);
+    refuseEndedMeanwhile(res);
     const target = bypass(res);
     if (target !== undefined) return makeNative(createSender, target, options);
   }
@@ -125,6 +126,11 @@ function refuseEnded(target: { readonly destroyed: boolean; readonly writableEnd
   if (target.writableEnded) throw ended();
 }
 
+/** As an answer is finished Node calls it destroyed too, though its connection lives. */
+function refuseEndedMeanwhile(res: ServerResponse): void {
+  if (res.writableEnded && !res.req.socket.destroyed) throw ended();
+}
+
 function refuseWithoutBody(hasOne: boolean): void {
   if (hasOne) return;
   throw new FootageError(
@@ -158,6 +164,7 @@ async function turnOf(res: ServerResponse, signal: AbortSignal | undefined): Pro
     });
     signal?.throwIfAborted();
   }
+  refuseEndedMeanwhile(res);
   if (res.destroyed || res.socket === null || res.socket.destroyed) throw clientGone();
 }
 

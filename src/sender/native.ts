@@ -9,7 +9,7 @@
  */
 import type { Socket } from 'node:net';
 import type { EventEmitter } from 'node:events';
-import { SENDER_STATES, type Native, type RawSender, type SenderState } from '../native-types.ts';
+import { QUEUED, SENDER_STATES, type Native, type RawSender, type SenderState } from '../native-types.ts';
 import { clientGone, clientIdle, closedEarly, endedEarly, failureOfErrno } from './failures.ts';
 import { ProgressWatch } from './progress-watch.ts';
 import type { Piece, Sender, SenderOptions } from './sender.ts';
@@ -57,12 +57,14 @@ export class NativeSender implements Sender {
 
   enqueue(piece: Piece): SenderState {
     if (this.#phase === 'closed') return 'closed';
-    const state =
+    const told =
       piece.kind === 'bytes'
         ? this.#raw.enqueueBytes(piece.data)
         : this.#raw.enqueueFile(piece.file.fd, piece.offset, piece.length);
-    this.#observe();
-    return this.#isOpen() ? nameOf(state) : 'closed';
+    const state = nameOf(told & ~QUEUED);
+    if (state === 'closed') this.#observe();
+    else if (told >= QUEUED) this.#watch.start();
+    return state;
   }
 
   state(): SenderState {
@@ -70,7 +72,7 @@ export class NativeSender implements Sender {
   }
 
   fill(): number {
-    return this.#raw.fill();
+    return this.#phase === 'closed' ? 0 : this.#raw.fill();
   }
 
   sent(): number {
@@ -121,10 +123,6 @@ export class NativeSender implements Sender {
     const { socket } = this.#target;
     if (socket.timeout !== undefined && socket.timeout > 0) socket.setTimeout(socket.timeout);
   };
-
-  #isOpen(): boolean {
-    return this.#phase === 'open';
-  }
 
   #inKernel(): number {
     return this.#raw.fill() - this.#raw.queued();

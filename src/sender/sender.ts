@@ -40,7 +40,7 @@ export interface Sender {
   enqueue(piece: Piece): SenderState;
   /** The real state, now. */
   state(): SenderState;
-  /** Bytes queued here plus bytes in the kernel's send queue (0 for the latter where it cannot be known). */
+  /** Bytes queued here plus bytes in the kernel's send queue (0 for the latter where it cannot be known); 0 once closed. */
   fill(): number;
   /** Bytes handed to the kernel (native) or taken by the stream, so far. */
   sent(): number;

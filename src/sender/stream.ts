@@ -7,6 +7,7 @@
  *    written before `drain`.
  * 2. A file is retained from its enqueue until its last byte was read or the piece is dropped; a read in flight keeps it.
  * 3. With pieces outstanding the stream never survives the sender, since the answer is truncated.
+ * 4. The idle timeout holds until the stream has passed on the last byte of ours, though the sender may be closed before.
  */
 import { read } from 'node:fs';
 import type { EventEmitter } from 'node:events';
@@ -51,6 +52,9 @@ export class StreamSender implements Sender {
   #queue: Pending[] = [];
   #ownBytes = 0;
   #sent = 0;
+  /** Writes that the stream has not called back for. */
+  #writing = 0;
+  #onLastWritten: () => void = ignore;
   #phase: Phase;
   #error: Error | undefined;
 
@@ -64,7 +68,7 @@ export class StreamSender implements Sender {
       isWaiting: () => this.#phase === 'draining' || target.writableLength > 0,
       periodMs: () => WATCH_PERIOD_MS,
       onProgress: () => this.#waiters.notify(),
-      onIdle: () => this.#fail(clientIdle(options.idleTimeoutMs)),
+      onIdle: this.#onIdle,
     });
     if (this.#phase === 'draining') this.#watch.start();
     target.on('drain', this.#onDrain);
@@ -91,7 +95,7 @@ export class StreamSender implements Sender {
 
   /** Own queue and the stream's; what the kernel holds cannot be known here. */
   fill(): number {
-    return this.#ownBytes + this.#target.writableLength;
+    return this.#phase === 'closed' ? 0 : this.#ownBytes + this.#target.writableLength;
   }
 
   sent(): number {
@@ -129,6 +133,11 @@ export class StreamSender implements Sender {
       this.#ownBytes += piece.length;
     }
   }
+
+  readonly #onIdle = (): void => {
+    if (this.#phase === 'closed') this.#target.destroy();
+    else this.#fail(clientIdle(this.#options.idleTimeoutMs));
+  };
 
   #pump(): void {
     while (this.#phase === 'idle') {
@@ -179,6 +188,7 @@ export class StreamSender implements Sender {
     }
     this.#ownBytes -= chunk.length;
     this.#sent += chunk.length;
+    this.#writing++;
     try {
       if (this.#target.write(chunk, this.#onWritten)) return;
     } catch (error) {
@@ -199,8 +209,10 @@ export class StreamSender implements Sender {
   }
 
   readonly #onWritten = (error?: Error | null): void => {
+    this.#writing--;
     if (error !== null && error !== undefined) this.#fail(failureOfCause(error));
-    else this.#settle();
+    else if (this.#phase !== 'closed') this.#settle();
+    else if (this.#writing === 0) this.#onLastWritten();
   };
 
   readonly #onDrain = (): void => {
@@ -234,7 +246,7 @@ export class StreamSender implements Sender {
 
   #release(): void {
     this.#phase = 'closed';
-    this.#watch.stop();
+    this.#watchRest();
     this.#target.off('drain', this.#onDrain);
     this.#target.off('close', this.#onClose);
     this.#target.off('error', this.#onError);
@@ -247,6 +259,21 @@ export class StreamSender implements Sender {
       this.#waiters.failDrained(this.#error);
     }
     this.#waiters.notify();
+  }
+
+  /** What the stream holds must leave too: a client that never takes it would keep its connection for ever. */
+  #watchRest(): void {
+    const target = this.#target;
+    if (this.#error !== undefined || target.destroyed || target.writableLength === 0) return this.#watch.stop();
+    this.#watch.start();
+    const stop = (): void => {
+      this.#watch.stop();
+      target.off('finish', stop);
+      target.off('close', stop);
+    };
+    this.#onLastWritten = stop;
+    target.on('finish', stop);
+    target.on('close', stop);
   }
 }
 

@@ -32,6 +32,7 @@ export class Waiters {
 
   /** The queue is empty. */
   settleDrained(): void {
+    if (this.#drains.length === 0) return;
     const drains = this.#drains;
     this.#drains = [];
     for (const drain of drains) drain.resolve();

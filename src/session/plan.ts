@@ -15,6 +15,7 @@ import { joinable, prefixesOf, trackOf } from './configuration.ts';
 import { buildFragmented, type FragmentDeps } from './fragmented.ts';
 import { buildHeader } from './header.ts';
 import { type Manifest, manifestOf } from './manifest.ts';
+import { type MediaTimes, mediaTimesOf } from './media-times.ts';
 import type { PackedDeps, Prefixes } from './packed.ts';
 import { buildPayload, isPacked } from './payload.ts';
 import type { PlanRequest, TrackChoice } from './request.ts';
@@ -22,7 +23,7 @@ import { type Run, type StoredSegment, unchained } from './run.ts';
 import { type Part, placed, selectRun, type Span } from './select.ts';
 import type { AnswerTrack, Piece } from './pieces.ts';
 import { buildTimeline, type Timeline } from './timeline.ts';
-import { VirtualFile } from './virtual-file.ts';
+import { sliceLength, VirtualFile } from './virtual-file.ts';
 
 /** Part of every ETag: raised whenever the same plan would give other bytes than before. */
 export const RENDERER_VERSION = 2;
@@ -31,6 +32,7 @@ export interface Plan {
   readonly file: VirtualFile;
   readonly contentType: string;
   readonly manifest: Manifest;
+  readonly media: MediaTimes;
 }
 
 /** Wall times at which the parts begin: the sync sample before or behind the start, where one is asked for. */
@@ -66,14 +68,19 @@ export function planMp4(runs: readonly Run[], request: PlanRequest, deps: Packed
   const creationUtcMs = delivered[0]?.startUtcMs ?? 0;
   const descriptions = timeline.tracks.map((track) => descriptionOf(track, parts));
   const input = { parts, timeline, payload, descriptions, prefixes, creationUtcMs };
-  const slices =
-    request.format === 'fmp4' ? buildFragmented({ ...input, deps }) : [...buildHeader(input), ...payload.slices];
+  const fragmented = request.format === 'fmp4';
+  const slices = fragmented ? buildFragmented({ ...input, deps }) : [...buildHeader(input), ...payload.slices];
   const etag = etagOf({ request, sent, parts, timeline, descriptions, prefixes, creationUtcMs });
   const endUtcMs = Math.max(...delivered.map((span) => span.endUtcMs));
+  const file = new VirtualFile(slices, etag, Math.ceil(endUtcMs / 1000) * 1000);
+  // What a player needs before any media: of fragments, the init segment.
+  const [init] = slices;
+  const headerBytes = fragmented && init !== undefined ? sliceLength(init) : file.length - payload.length;
   return {
-    file: new VirtualFile(slices, etag, Math.ceil(endUtcMs / 1000) * 1000),
+    file,
     contentType: timeline.tracks.some(({ kind }) => kind === 'video') ? 'video/mp4' : 'audio/mp4',
     manifest: manifestOf({ request, parts, timeline, delivered, missing, descriptions, answers, prefixes }),
+    media: mediaTimesOf({ parts, tracks: timeline.tracks, payload, lengthBytes: file.length, headerBytes }),
   };
 }
 

@@ -1,14 +1,22 @@
 /**
- * The limiting policy of pass 2: a token bucket with an initial burst. It decides only when the sender would take more;
- * a sender at its soft barrier comes first.
+ * Limits of pass 2: what decides how fast a session may go when its sender would take more (a sender at its soft barrier
+ * comes first), and the account that all limits of ours keep. Time is an argument everywhere.
  */
+
+/** What a session can wait for, as the counters name it. */
+export type StallCause =
+  'client' | 'sessionRate' | 'clientRate' | 'serverRate' | 'realTime' | 'recordingFirst' | 'policy';
 
 /** Decides how fast a session may go. Replaceable. */
 export interface RateLimiter {
-  /** Largest piece to be sent at once, bytes. */
+  /** Largest piece to be sent at once, bytes; asked before each piece. */
   readonly pieceBytes: number;
+  /** What the last wait was for. Default `policy`. */
+  readonly cause?: StallCause;
   /** Called after `bytes` were handed to the sender at `nowMs`; how long to wait before the next piece, ms. */
   spend(bytes: number, nowMs: number): number;
+  /** Called once, when the session has ended. */
+  end?(): void;
 }
 
 export interface RateOptions {
@@ -19,40 +27,110 @@ export interface RateOptions {
 }
 
 /** Large pieces let the native sender work in long runs. */
-const PIECE_BYTES = 32 * 2 ** 20;
+export const MAX_PIECE_BYTES = 32 * 2 ** 20;
 const MIN_PIECE_BYTES = 16 * 2 ** 10;
-/** A limited session sends about this often per second. */
-const PIECES_PER_SECOND = 8;
+/** From this size on a piece costs hardly more than its bytes, so faster sessions rather send more often. */
+export const CHEAP_PIECE_BYTES = 256 * 2 ** 10;
+/** A slow session sends this much of a second at once: any 10 s hold 10 or 11 such pieces, 5 % off at most. */
+const SLOW_PIECE_S = 0.95;
+const FAST_PIECE_S = 1 / 8;
 const DEFAULT_BURST_BYTES = 2 ** 20;
 
-const UNLIMITED: RateLimiter = { pieceBytes: PIECE_BYTES, spend: () => 0 };
+/** Who is woken so much too late still gets all that was due; a server that is busy must not make its clients slower. */
+const LATENESS_MS = 200;
 
-/** A token bucket: `burstBytes` at once, then `bytesPerSecond`; tokens never exceed the burst. */
-class TokenBucket implements RateLimiter {
-  readonly pieceBytes: number;
-  readonly #perMs: number;
+export const UNLIMITED: RateLimiter = { pieceBytes: MAX_PIECE_BYTES, spend: () => 0 };
+
+/** The piece of a session that goes at `bytesPerSecond`; of a slow one it is `slowPieceS` of its bytes. */
+export function pieceBytesAt(bytesPerSecond: number, slowPieceS = SLOW_PIECE_S): number {
+  const cheap = Math.min(CHEAP_PIECE_BYTES, bytesPerSecond * slowPieceS);
+  const wanted = Math.max(MIN_PIECE_BYTES, cheap, bytesPerSecond * FAST_PIECE_S);
+  return Math.round(Math.min(MAX_PIECE_BYTES, wanted));
+}
+
+/**
+ * A token bucket, kept as the instant until which everything taken is paid for. Units are bytes, or whatever is
+ * limited. What is taken may be more than there is: the wait pays for it afterwards.
+ */
+export class Account {
+  #perMs: number;
   readonly #burst: number;
-  #tokens: number;
-  #atMs: number | undefined;
+  #paidUntilMs: number | undefined;
 
-  constructor(bytesPerSecond: number, burstBytes: number) {
-    this.#perMs = bytesPerSecond / 1000;
-    this.#burst = burstBytes;
-    this.#tokens = burstBytes;
-    this.pieceBytes = Math.round(Math.min(PIECE_BYTES, Math.max(MIN_PIECE_BYTES, bytesPerSecond / PIECES_PER_SECOND)));
+  constructor(unitsPerSecond: number, burst: number) {
+    this.#perMs = unitsPerSecond / 1000;
+    this.#burst = burst;
   }
 
-  spend(bytes: number, nowMs: number): number {
-    const elapsed = nowMs - (this.#atMs ?? nowMs);
-    this.#atMs = nowMs;
-    this.#tokens = Math.min(this.#burst, this.#tokens + elapsed * this.#perMs) - bytes;
-    return this.#tokens >= 0 ? 0 : -this.#tokens / this.#perMs;
+  get unitsPerSecond(): number {
+    return this.#perMs * 1000;
+  }
+
+  /** Holds for what is taken from now on. */
+  set unitsPerSecond(units: number) {
+    this.#perMs = units / 1000;
+  }
+
+  get #burstMs(): number {
+    return this.#burst / this.#perMs;
+  }
+
+  /** Takes `units`; how long until they are paid, ms. */
+  take(units: number, nowMs: number): number {
+    const earliestMs = nowMs - Math.max(this.#burstMs, LATENESS_MS);
+    const fromMs = this.#paidUntilMs === undefined ? nowMs - this.#burstMs : Math.max(this.#paidUntilMs, earliestMs);
+    this.#paidUntilMs = fromMs + units / this.#perMs;
+    return Math.max(0, this.#paidUntilMs - nowMs);
+  }
+
+  /** Takes back what was taken and not used. */
+  giveBack(units: number): void {
+    if (this.#paidUntilMs !== undefined) this.#paidUntilMs -= units / this.#perMs;
+  }
+
+  /** Nothing is owed for what was taken, and the burst has come together again: it is as if it were new. */
+  isFull(nowMs: number): boolean {
+    return this.#paidUntilMs === undefined || this.#paidUntilMs <= nowMs - this.#burstMs;
   }
 }
 
-/** @throws RangeError for a negative or non-finite rate or burst */
-export function rateLimiter({ bytesPerSecond, burstBytes = DEFAULT_BURST_BYTES }: RateOptions): RateLimiter {
+/** A session of its own, with nobody to share with. */
+class SessionRate implements RateLimiter {
+  readonly cause = 'sessionRate';
+  readonly pieceBytes: number;
+  readonly #account: Account;
+
+  constructor(bytesPerSecond: number, burstBytes: number) {
+    this.#account = new Account(bytesPerSecond, burstBytes);
+    this.pieceBytes = pieceBytesAt(bytesPerSecond);
+  }
+
+  spend(bytes: number, nowMs: number): number {
+    return this.#account.take(bytes, nowMs);
+  }
+}
+
+const RATE_KEYS: Readonly<Record<keyof RateOptions, true>> = { bytesPerSecond: true, burstBytes: true };
+
+/** @throws RangeError for a negative or non-finite rate or burst, TypeError for an unknown key */
+export function checkRate(options: RateOptions): Required<RateOptions> {
+  refuseUnknown(options, RATE_KEYS, 'a rate');
+  const { bytesPerSecond, burstBytes = DEFAULT_BURST_BYTES } = options;
   if (!Number.isFinite(bytesPerSecond) || bytesPerSecond < 0) throw new RangeError(`not a rate: ${bytesPerSecond}`);
   if (!Number.isFinite(burstBytes) || burstBytes < 0) throw new RangeError(`not a burst: ${burstBytes}`);
-  return bytesPerSecond === 0 ? UNLIMITED : new TokenBucket(bytesPerSecond, burstBytes);
+  return { bytesPerSecond, burstBytes };
+}
+
+/** @throws TypeError for a key that is not among the known ones */
+export function refuseUnknown(options: object, known: Readonly<Record<string, true>>, of: string): void {
+  for (const key of Object.keys(options)) {
+    if (Object.hasOwn(known, key)) continue;
+    throw new TypeError(`${of} has no option "${key}"; it has ${Object.keys(known).join(', ')}`);
+  }
+}
+
+/** A limit for one session: a burst at once, then the rate. @throws as `checkRate` */
+export function rateLimiter(options: RateOptions): RateLimiter {
+  const { bytesPerSecond, burstBytes } = checkRate(options);
+  return bytesPerSecond === 0 ? UNLIMITED : new SessionRate(bytesPerSecond, burstBytes);
 }

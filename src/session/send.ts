@@ -2,22 +2,34 @@
  * Pass 2: the slices of a range into a sender, at the pace of the sender and of the limiter.
  *
  * Order of limits: after a piece was sent, a state at or above the soft barrier waits for the sender's hint; else the
- * limiter decides and a timer waits. A hint may be stale (queued before the last piece was): whoever wakes on one asks
- * the sender for its real state before anything is sent.
+ * limiter decides, and the session sleeps. A hint may be stale (queued before the last piece was): whoever wakes on one
+ * asks the sender for its real state before anything is sent.
+ *
+ * Thousands of sessions may be paced at once, so a piece costs no timer, no race and no generator: the pieces of a slice
+ * are cut in a plain loop, and sessions sleep on one shared timer (wakeups.ts).
  */
 import { FootageError, ioError } from '../errors.ts';
 import type { Piece, Sender, SenderState, SharedFile } from '../sender/sender.ts';
 import { openShared } from '../sender/shared-file.ts';
 import type { RateLimiter } from './rate.ts';
-import type { ByteRange, StoredSlice, VirtualFile } from './virtual-file.ts';
+import type { SessionMeter } from './sending-stats.ts';
+import { type ByteRange, sliceLength, type StoredSlice, type VirtualFile } from './virtual-file.ts';
+import { type Sleeper, Wakeups } from './wakeups.ts';
 
 export interface SendRangeOptions {
   readonly sender: Sender;
   readonly limiter: RateLimiter;
   readonly signal?: AbortSignal | undefined;
-  /** Called after each piece. */
-  readonly onPiece?: () => void;
+  /** Called after each piece, with the time of performance.now(). */
+  readonly onPiece?: (nowMs: number) => void;
+  readonly meter?: SessionMeter;
 }
+
+/** One timer for all sessions of this thread. */
+const wakeups = new Wakeups();
+
+/** Sessions that sleep now, of all archives. */
+export const sleepingSessions = (): number => wakeups.size;
 
 /**
  * Sends the bytes of `range` and resolves when the sender has handed over all of them. An abort closes the sender.
@@ -44,29 +56,142 @@ export async function sendRange(file: VirtualFile, range: ByteRange, options: Se
 async function sendSlices(
   file: VirtualFile,
   range: ByteRange,
-  { sender, limiter, onPiece }: SendRangeOptions,
+  options: SendRangeOptions,
   source: CurrentFile,
 ): Promise<void> {
-  let delayMs = 0;
+  const { meter } = options;
+  const sending = new Sending(options);
+  let sinceMs = performance.now();
   for await (const slice of file.slices(range)) {
-    for await (const piece of piecesOf(slice, limiter.pieceBytes, source)) {
-      await pause(delayMs, sender);
-      await sendPiece(sender, piece);
-      onPiece?.();
-      delayMs = limiter.spend(piece.kind === 'bytes' ? piece.data.byteLength : piece.length, performance.now());
-    }
+    const shared = slice.kind === 'file' ? await source.open(slice.path) : undefined;
+    meter?.prepared(performance.now() - sinceMs);
+    await sending.send(slice, shared);
+    sinceMs = performance.now();
   }
 }
 
-/** Enqueues one piece and waits until the sender is below its soft barrier again. */
-async function sendPiece(sender: Sender, piece: Piece): Promise<void> {
-  let state = sender.enqueue(piece);
-  while (state === 'hardLimit') {
-    await belowSoftBarrier(sender);
-    state = sender.enqueue(piece);
+/** Bytes that are being cut into pieces. */
+interface Cut {
+  readonly slice: StoredSlice;
+  readonly file: SharedFile | undefined;
+  readonly resolve: () => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/**
+ * The pieces of one session, one after the other. Sleeping or waking makes no promise: `#run` goes on where it stopped.
+ * The session's sender closes with it, and that ends every wait.
+ */
+class Sending implements Sleeper {
+  wakeTick: number | undefined;
+  readonly #options: SendRangeOptions;
+  #cut: Cut | undefined;
+  #at = 0;
+  /** Until when the limiter makes it wait. */
+  #dueMs = -Infinity;
+  #asleepSinceMs = 0;
+  #isListening = false;
+
+  constructor(options: SendRangeOptions) {
+    this.#options = options;
   }
-  if (state === 'closed') throw gone(sender);
-  if (state === 'softLimit') await belowSoftBarrier(sender);
+
+  /** Sends the bytes of a slice; `file` is open where they are in one. */
+  send(slice: StoredSlice, file: SharedFile | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#cut = { slice, file, resolve, reject };
+      this.#at = 0;
+      this.#goOn();
+    });
+  }
+
+  #goOn(): void {
+    const cut = this.#cut;
+    if (cut === undefined) return;
+    try {
+      if (this.#run(cut) === 'done') cut.resolve();
+    } catch (error) {
+      cut.reject(error);
+    }
+  }
+
+  /** Until the slice is sent, or something has to be waited for: that goes on by itself then. */
+  #run({ slice, file, reject }: Cut): 'done' | 'waiting' {
+    const { sender, limiter } = this.#options;
+    const length = sliceLength(slice);
+    let nowMs = performance.now();
+    while (this.#at < length) {
+      if (this.#dueMs > nowMs) return this.#sleep(nowMs);
+      // Asked for each: a limit that is shared changes with the number of sessions.
+      const bytes = Math.min(Math.floor(limiter.pieceBytes), length - this.#at);
+      if (!(bytes >= 1)) throw new RangeError(`a limiter allows pieces of 1 byte or more, not ${limiter.pieceBytes}`);
+      const piece = pieceOf(slice, file, this.#at, bytes);
+      const state = sender.enqueue(piece);
+      nowMs = performance.now();
+      this.#options.meter?.observe(state, nowMs);
+      if (state !== 'ready' && state !== 'overloaded') {
+        const queued = this.#heldUp(piece, state, nowMs).then((endMs) => this.#sent(bytes, endMs));
+        void queued.then(() => this.#goOn()).catch(reject);
+        return 'waiting';
+      }
+      this.#sent(bytes, nowMs);
+    }
+    return 'done';
+  }
+
+  #sent(bytes: number, nowMs: number): void {
+    this.#at += bytes;
+    this.#options.onPiece?.(nowMs);
+    const waitMs = this.#options.limiter.spend(bytes, nowMs);
+    if (!(waitMs >= 0)) throw new RangeError(`a limiter lets wait for 0 ms or more, not ${waitMs}`);
+    this.#dueMs = nowMs + waitMs;
+  }
+
+  /** After an enqueue that was refused or filled the queue: returns when the piece is queued, and more may be. */
+  async #heldUp(piece: Piece, first: SenderState, sinceMs: number): Promise<number> {
+    const { sender, meter } = this.#options;
+    let state = first;
+    while (state === 'hardLimit') {
+      await belowSoftBarrier(sender);
+      state = sender.enqueue(piece);
+    }
+    if (state === 'closed') throw gone(sender);
+    if (state === 'softLimit') await belowSoftBarrier(sender);
+    const nowMs = performance.now();
+    meter?.stalled('client', nowMs - sinceMs);
+    meter?.observe(sender.state(), nowMs);
+    return nowMs;
+  }
+
+  /** Until the limiter's time, or the end of the connection. */
+  #sleep(nowMs: number): 'waiting' {
+    this.#asleepSinceMs = nowMs;
+    wakeups.add(this, this.#dueMs, nowMs);
+    if (!this.#isListening) this.#listen();
+    return 'waiting';
+  }
+
+  wake(): void {
+    const { limiter, meter } = this.#options;
+    meter?.stalled(limiter.cause ?? 'policy', performance.now() - this.#asleepSinceMs);
+    this.#goOn();
+  }
+
+  /** Hears of the sender's end. One hint is waited for at a time, over many sleeps: they must not pile up. */
+  #listen(): void {
+    this.#isListening = true;
+    void this.#options.sender.hint().then(this.#onHint);
+  }
+
+  readonly #onHint = (): void => {
+    this.#isListening = false;
+    if (this.wakeTick === undefined) return;
+    const { sender } = this.#options;
+    // Hints of a sender that works come here as well: they are not what is waited for.
+    if (sender.state() !== 'closed') return this.#listen();
+    wakeups.cancel(this);
+    this.#cut?.reject(gone(sender));
+  };
 }
 
 const isBlocked = (state: SenderState) => state === 'softLimit' || state === 'hardLimit';
@@ -84,45 +209,11 @@ function gone(sender: Sender): Error {
   return sender.error() ?? new FootageError('E_CLIENT_GONE', fallback);
 }
 
-/** Longest time of a timer of Node, ms: a longer one would fire at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
-/** Waits for the limiter's time; a connection that closes meanwhile ends the wait. */
-async function pause(ms: number, sender: Sender): Promise<void> {
-  for (let leftMs = ms; leftMs > 0; leftMs -= MAX_TIMER_MS) await pauseOnce(Math.min(leftMs, MAX_TIMER_MS), sender);
-}
-
-async function pauseOnce(ms: number, sender: Sender): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const elapsed = new Promise<'elapsed'>((resolve) => {
-    timer = setTimeout(resolve, ms, 'elapsed');
-  });
-  try {
-    // Hints of a sender that works come here as well: they are not what is waited for.
-    while ((await Promise.race([elapsed, sender.hint()])) !== 'elapsed') {
-      if (sender.state() === 'closed') throw gone(sender);
-    }
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function* piecesOf(
-  slice: StoredSlice,
-  pieceBytes: number,
-  source: CurrentFile,
-): AsyncGenerator<Piece, void, undefined> {
-  if (slice.kind === 'bytes') {
-    for (let at = 0; at < slice.data.byteLength; at += pieceBytes) {
-      yield { kind: 'bytes', data: slice.data.subarray(at, at + pieceBytes) };
-    }
-    return;
-  }
-  const file = await source.open(slice.path);
-  for (let at = 0; at < slice.length; at += pieceBytes) {
-    const length = Math.min(pieceBytes, slice.length - at);
-    yield { kind: 'file', file, offset: slice.offset + at, length };
-  }
+/** `length` bytes of a slice, from `at` on. */
+function pieceOf(slice: StoredSlice, file: SharedFile | undefined, at: number, length: number): Piece {
+  if (slice.kind === 'bytes') return { kind: 'bytes', data: slice.data.subarray(at, at + length) };
+  if (file === undefined) throw new RangeError('a slice of a file comes with the file');
+  return { kind: 'file', file, offset: slice.offset + at, length };
 }
 
 /** The segment file that slices come from now; slices go file by file, so one is open at a time. */

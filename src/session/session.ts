@@ -2,19 +2,25 @@
  * An answer: a virtual file and its sending, which may be repeated, for other ranges. A session is a planned one: planning
  * froze its end.
  */
+import { Socket } from 'node:net';
 import type { Native } from '../native-types.ts';
 import { type SendTarget, senderFor } from '../sender/for-target.ts';
 import type { Sender, SenderOptions } from '../sender/sender.ts';
+import { MediaTimes } from './media-times.ts';
 import { type Multipart, multipartOf } from './multipart.ts';
 import type { Manifest } from './manifest.ts';
+import type { Pacing, SessionTraits } from './pacing.ts';
 import type { Plan } from './plan.ts';
-import { rateLimiter, type RateLimiter, type RateOptions } from './rate.ts';
+import { MAX_PIECE_BYTES, type RateLimiter, type RateOptions } from './rate.ts';
 import { sendRange } from './send.ts';
+import type { SendingCounters, SessionMeter } from './sending-stats.ts';
 import type { ByteRange, VirtualFile } from './virtual-file.ts';
 
 /** A lease outlives its connection by this long, so that a resume finds its bytes. */
 const LEASE_MS = 10 * 60_000;
 const RENEW_MS = 60_000;
+/** A session that is paced has no more than so many pieces in its sender's queue: what is there cannot be called back. */
+const QUEUED_PIECES = 2;
 
 export interface SendOptions {
   /** Bytes [start, end) of the answer; default all. */
@@ -22,14 +28,20 @@ export interface SendOptions {
   /** Instead of `range`: these, in this order, as the body that `multipart` describes. */
   readonly ranges?: readonly ByteRange[];
   readonly signal?: AbortSignal;
-  /** Limit of this connection; default the archive's. A function of yours may take its place. */
+  /** Limit of this connection instead of the archive's for each session; all others of the archive hold as well. */
   readonly rate?: RateOptions | RateLimiter;
+  /** For limits by client. Default: that of the target's socket, which behind a proxy is the proxy's. */
+  readonly clientAddress?: string | undefined;
+  /** The default soft barrier of a session that is paced is two of its pieces. */
   readonly sender?: SenderOptions;
 }
 
 export interface AnswerDeps {
   readonly native: Native;
-  readonly rate: RateOptions;
+  /** Name of the camera. */
+  readonly camera: string;
+  readonly pacing: Pacing;
+  readonly counters: SendingCounters;
   /** Runs a send until `signal` aborts or the archive closes, which waits for it. Rejects when it is too late to begin. */
   readonly run: (send: (stop: AbortSignal) => Promise<void>, signal: AbortSignal | undefined) => Promise<void>;
   /** Keeps the segments of this answer from now until the given time, Unix ms. */
@@ -43,6 +55,14 @@ export interface AnswerParts {
   /** UUIDs of the segments that it needs. */
   readonly segments: readonly string[];
   readonly contentType: string;
+  /** Where its media lies in time. Default: nowhere. */
+  readonly media?: MediaTimes;
+}
+
+/** What is sent, and of which media: `mediaMsIn` as policies are told it. */
+interface Body extends Pick<SessionTraits, 'mediaMsIn'> {
+  readonly file: VirtualFile;
+  readonly range: ByteRange;
 }
 
 export class Answer {
@@ -50,11 +70,13 @@ export class Answer {
   readonly contentType: string;
   readonly #file: VirtualFile;
   readonly #segments: readonly string[];
+  readonly #media: MediaTimes;
   readonly #deps: AnswerDeps;
 
-  constructor({ file, segments, contentType }: AnswerParts, deps: AnswerDeps) {
+  constructor({ file, segments, contentType, media = MediaTimes.none }: AnswerParts, deps: AnswerDeps) {
     this.contentType = contentType;
     this.#file = file;
+    this.#media = media;
     this.#segments = segments;
     this.#deps = deps;
     this.#renewLease();
@@ -107,18 +129,42 @@ export class Answer {
   }
 
   async #send(target: SendTarget, options: SendOptions, signal: AbortSignal): Promise<void> {
-    const { rate = this.#deps.rate } = options;
-    const { file, range } = this.#body(options);
-    const limiter = 'spend' in rate ? rate : rateLimiter(rate);
-    const sender = await this.#sender(target, options, signal);
+    const body = this.#body(options);
+    const limiter = this.#limiter(target, body, options);
+    const meter = this.#deps.counters.begin();
+    try {
+      await this.#sendBody(target, body, { ...options, limiter, meter, signal });
+      meter.end(undefined);
+    } catch (error) {
+      meter.end(error);
+      throw error;
+    } finally {
+      limiter.end?.();
+    }
+  }
+
+  #limiter(target: SendTarget, { range, mediaMsIn }: Body, options: SendOptions): RateLimiter {
+    const lengthBytes = range.end - range.start;
+    const clientAddress = options.clientAddress ?? addressOf(target);
+    const { camera, pacing } = this.#deps;
+    return pacing.limiter(
+      { camera, clientAddress, lengthBytes, mediaMs: mediaMsIn(lengthBytes), mediaMsIn },
+      options.rate,
+    );
+  }
+
+  async #sendBody(target: SendTarget, { file, range }: Body, running: Running): Promise<void> {
+    const { limiter, meter, signal } = running;
+    const sender = await this.#sender(target, { ...running.sender, ...barriersOf(limiter, running.sender) }, signal);
+    meter.sender = sender;
     let renewAtMs = performance.now() + RENEW_MS;
-    const onPiece = () => {
-      if (performance.now() < renewAtMs) return;
-      renewAtMs = performance.now() + RENEW_MS;
+    const onPiece = (nowMs: number) => {
+      if (nowMs < renewAtMs) return;
+      renewAtMs = nowMs + RENEW_MS;
       this.#renewLease();
     };
     try {
-      await sendRange(file, range, { sender, limiter, signal, onPiece });
+      await sendRange(file, range, { sender, limiter, signal, onPiece, meter });
     } catch (error) {
       target.destroy();
       throw error;
@@ -129,21 +175,26 @@ export class Answer {
   }
 
   /** The bytes that are asked for: a range of which file. */
-  #body({ range, ranges }: SendOptions): { readonly file: VirtualFile; readonly range: ByteRange } {
+  #body({ range, ranges }: SendOptions): Body {
     if (ranges !== undefined) {
       if (range !== undefined) throw new TypeError('a send has one range or several ranges, not both');
       const { body } = this.#multipart(ranges);
-      return { file: body, range: { start: 0, end: body.length } };
+      const mediaMs = ranges.reduce((sum, { start, end }) => sum + this.#media.between(start, end), 0);
+      const mediaMsIn = (bytes: number) => (mediaMs * bytes) / body.length;
+      return { file: body, range: { start: 0, end: body.length }, mediaMsIn };
     }
     const { start, end } = range ?? { start: 0, end: this.length };
-    if (start >= 0 && start <= end && end <= this.length) return { file: this.#file, range: { start, end } };
-    throw new RangeError(`the range ${start}..${end} does not lie in 0..${this.length}`);
+    if (!(start >= 0 && start <= end && end <= this.length)) {
+      throw new RangeError(`the range ${start}..${end} does not lie in 0..${this.length}`);
+    }
+    const mediaMsIn = (bytes: number) => this.#media.between(start, start + bytes);
+    return { file: this.#file, range: { start, end }, mediaMsIn };
   }
 
   /** An answer whose turn had not come yet when the signal aborted will never be whole: its target is destroyed. */
-  async #sender(target: SendTarget, options: SendOptions, signal: AbortSignal): Promise<Sender> {
+  async #sender(target: SendTarget, options: SenderOptions, signal: AbortSignal): Promise<Sender> {
     try {
-      return await senderFor(target, { ...options.sender, native: this.#deps.native, signal });
+      return await senderFor(target, { ...options, native: this.#deps.native, signal });
     } catch (error) {
       if (signal.aborted) target.destroy();
       throw error;
@@ -156,11 +207,32 @@ export class Answer {
   }
 }
 
+/** A send under way. */
+interface Running extends Pick<SendOptions, 'sender'> {
+  readonly limiter: RateLimiter;
+  readonly meter: SessionMeter;
+  readonly signal: AbortSignal;
+}
+
+/** What a session that is paced queues at most, unless the caller has said so. */
+function barriersOf({ pieceBytes }: RateLimiter, given: SenderOptions = {}): SenderOptions {
+  if (given.softBarrier !== undefined || pieceBytes >= MAX_PIECE_BYTES) return {};
+  return { softBarrier: Math.min(QUEUED_PIECES * pieceBytes, given.hardBarrier ?? Infinity) };
+}
+
+/** IPv4 clients of a server that listens on IPv6 are told in the form of the latter. */
+const MAPPED = /^::ffff:(?=\d+\.)/i;
+
+function addressOf(target: SendTarget): string {
+  const socket = target instanceof Socket ? target : 'req' in target ? target.req.socket : undefined;
+  return (socket?.remoteAddress ?? '').replace(MAPPED, '');
+}
+
 export class Session extends Answer {
   readonly manifest: Manifest;
 
-  constructor({ file, contentType, manifest }: Plan, deps: AnswerDeps) {
-    super({ file, contentType, segments: manifest.segments }, deps);
+  constructor({ file, contentType, manifest, media }: Plan, deps: AnswerDeps) {
+    super({ file, contentType, segments: manifest.segments, media }, deps);
     this.manifest = manifest;
   }
 }

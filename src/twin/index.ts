@@ -23,4 +23,5 @@ export const twin: Native = {
     return groupFlush(fds);
   },
   createSender: undefined,
+  sendPool: undefined,
 };

@@ -199,7 +199,7 @@ describe.each(WAYS)('with the %s sender', (_kind, native) => {
 
   test('a limited session takes as long as it must', async () => {
     const [rate, burst] = [400_000, 50_000];
-    const server = await serve({ sessionRate: { bytesPerSecond: rate, burstBytes: burst } });
+    const server = await serve({ pacing: { session: { bytesPerSecond: rate, burstBytes: burst } } });
     const bytes = await bytesOf(server.archive, door);
     const beganMs = performance.now();
     const { body } = await server.get(DOOR);

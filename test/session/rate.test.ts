@@ -1,7 +1,8 @@
 /** The token bucket: a burst at once, then the rate; the clock is an argument, so nothing here waits. */
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { rateLimiter } from '../../src/session/rate.ts';
+import { rateLimiter, type RateOptions } from '../../src/session/rate.ts';
+import { bytesBetween, simulate } from './simulate.ts';
 
 const RATE = 100_000;
 
@@ -60,15 +61,25 @@ describe('a bucket', () => {
   });
 });
 
-test.each([10_000, 100_000, 1_000_000, 5e7, 1e10])(
-  'at %d B/s a piece is a fraction of a second, within bounds',
-  (rate) => {
-    const { pieceBytes } = rateLimiter({ bytesPerSecond: rate });
+describe.each([20_000, 100_000, 250_000, 1_000_000, 5e7, 1e9])('at %d B/s', (rate) => {
+  const limiter = () => rateLimiter({ bytesPerSecond: rate, burstBytes: 0 });
+
+  test('a piece is a fraction of a second, and a small one costs hardly less than a large one', () => {
+    const { pieceBytes } = limiter();
     expect(Number.isInteger(pieceBytes)).toBe(true);
     expect(pieceBytes).toBeGreaterThanOrEqual(16 * 2 ** 10);
-    expect(pieceBytes).toBeLessThanOrEqual(Math.max(16 * 2 ** 10, Math.min(rate / 4, 32 * 2 ** 20)));
-  },
-);
+    expect(pieceBytes).toBeLessThanOrEqual(Math.max(16 * 2 ** 10, Math.min(0.95 * rate, 32 * 2 ** 20)));
+    if (rate < 400_000) expect(rate / pieceBytes).toBeLessThan(1.6);
+  });
+
+  test('every 10 s have the bytes of 10 s within 10 %, though it is woken late', () => {
+    const [sent] = simulate([{ limiter: limiter() }], 40_000);
+    for (let fromMs = 0; fromMs <= 29_000; fromMs += 700) {
+      const bytes = sent === undefined ? 0 : bytesBetween(sent, fromMs, fromMs + 10_000);
+      expect(Math.abs(bytes / (10 * rate) - 1)).toBeLessThan(0.1);
+    }
+  });
+});
 
 test.each([
   { bytesPerSecond: -1 },
@@ -78,4 +89,8 @@ test.each([
   { bytesPerSecond: 1, burstBytes: Infinity },
 ])('%o is refused', (options) => {
   expect(() => rateLimiter(options)).toThrow(RangeError);
+});
+
+test('a key that is none is refused', () => {
+  expect(() => rateLimiter({ bytesPerSecond: 1, burst: 5 } as RateOptions)).toThrow(TypeError);
 });

@@ -1,0 +1,79 @@
+/**
+ * CPU of the server process per gigabyte from 10 to 2,000 clients of 2 Mbit/s each, in the steady state: what a byte costs
+ * should not depend on how many clients there are.
+ */
+import { makeArchive } from './archive.mjs';
+import { buildClient } from './client.mjs';
+import { NGINX, OURS, prepareFiles, startFootage, stopAll } from './peers.mjs';
+import { PACES, clientOptions, measureSteady, startPaced, summary } from './steady.mjs';
+import { alternate, table, withFolder } from './support.mjs';
+
+export const title = 'CPU by number of clients';
+
+const COUNTS = [10, 50, 200, 500, 1000, 2000];
+const NAMES = [OURS, NGINX];
+/** Few clients are measured for longer, up to three times: a socket buffer may hold seconds of one. */
+const FEW_CLIENTS = 200;
+const LONGEST = 3;
+/** Before the first point: code that is compiled as it is first used belongs to no point. */
+const WARM_UP = { count: FEW_CLIENTS, seconds: 1 };
+
+export async function measure({ bytes, rounds, seconds }) {
+  return withFolder(async (folder) => {
+    const client = await buildClient(folder);
+    const recorded = await makeArchive(folder, bytes);
+    const ours = await startFootage(OURS, recorded);
+    await prepareFiles(folder, recorded, ours).finally(ours.stop);
+    const sections = [];
+    for (const pace of Object.keys(PACES)) {
+      sections.push(await measurePace(pace, { folder, recorded, client, rounds, seconds }));
+    }
+    return [introduction(rounds, seconds), ...sections].join('\n\n');
+  });
+}
+
+function introduction(rounds, seconds) {
+  return (
+    `CPU-s/GB in a steady state of ${seconds} s (up to ${LONGEST} times as long with less than ${FEW_CLIENTS} clients), as in ` +
+    `“CPU of paced clients”; lower quartile of ${rounds} alternating ` +
+    `rounds. “/ 10” is the ratio to the same server with 10 clients.`
+  );
+}
+
+async function measurePace(pace, { folder, recorded, client, rounds, seconds }) {
+  const servers = {};
+  try {
+    for (const name of NAMES) servers[name] = await startPaced(name, pace, { folder, recorded });
+    const warmUp = await clientOptions(servers[OURS], pace, WARM_UP);
+    for (const name of NAMES) await measureSteady(client, servers[name], warmUp);
+    const points = [];
+    for (const count of COUNTS) points.push(await measurePoint(client, servers, pace, { count, rounds, seconds }));
+    return `${PACES[pace].title}:\n\n${curve(points)}`;
+  } finally {
+    await stopAll(Object.values(servers));
+  }
+}
+
+async function measurePoint(client, servers, pace, { count, rounds, seconds }) {
+  const results = Object.fromEntries(NAMES.map((name) => [name, []]));
+  const longer = Math.min(LONGEST, Math.max(1, FEW_CLIENTS / count));
+  const options = await clientOptions(servers[OURS], pace, { count, seconds: seconds * longer });
+  const once = (name) => async () => {
+    results[name].push(await measureSteady(client, servers[name], options));
+  };
+  await alternate(rounds, Object.fromEntries(NAMES.map((name) => [name, once(name)])));
+  return { count, ours: summary(results[OURS]).cpu, nginx: summary(results[NGINX]).cpu };
+}
+
+function curve(points) {
+  const [first] = points;
+  const rows = points.map(({ count, ours, nginx }) => [
+    count,
+    ours.toFixed(3),
+    (ours / first.ours).toFixed(2),
+    nginx.toFixed(3),
+    (nginx / first.nginx).toFixed(2),
+    (ours / nginx).toFixed(2),
+  ]);
+  return table(['clients', OURS, '/ 10', NGINX, '/ 10', 'Footage / nginx'], rows);
+}

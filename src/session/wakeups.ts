@@ -1,0 +1,98 @@
+/**
+ * Wakes sessions that wait for their limits: one timer of Node for all of them, on a coarse grid of time, so that
+ * thousands of paced sessions cost a handful of timers a second. Who is woken a little late loses nothing: limits go by
+ * the clock.
+ *
+ * Invariant: the timer runs while somebody sleeps, and only then.
+ */
+
+/** Who can be woken. */
+export interface Sleeper {
+  /** Where on the grid it is woken; kept here by `Wakeups` alone, undefined while it is awake. */
+  wakeTick: number | undefined;
+  wake(): void;
+}
+
+/** Sessions that are due within such a time are woken together. */
+const TICK_MS = 20;
+/**
+ * Who sleeps long is woken on a coarser grid: coming to life costs the process more than a session's piece does, since
+ * nothing of it is in the processor's caches any more.
+ */
+const LONG_SLEEP_MS = 500;
+const LONG_SLEEP_TICKS = 3;
+/** Longest time of a timer of Node, ms: a longer one would fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+export class Wakeups {
+  /** Who is woken at each tick of the grid. */
+  readonly #ticks = new Map<number, Sleeper[]>();
+  #timer: NodeJS.Timeout | undefined;
+  #timerTick = Infinity;
+  #size = 0;
+
+  /** Number of sleepers. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Wakes `sleeper` at `dueMs` of performance.now(), which is `nowMs` now; once. */
+  add(sleeper: Sleeper, dueMs: number, nowMs: number): void {
+    const ticks = dueMs - nowMs < LONG_SLEEP_MS ? 1 : LONG_SLEEP_TICKS;
+    const tick = Math.ceil(dueMs / TICK_MS / ticks) * ticks;
+    const others = this.#ticks.get(tick);
+    if (others === undefined) this.#ticks.set(tick, [sleeper]);
+    else others.push(sleeper);
+    sleeper.wakeTick = tick;
+    this.#size++;
+    if (tick < this.#timerTick) this.#arm(tick);
+  }
+
+  /** Forgets a sleeper. */
+  cancel(sleeper: Sleeper): void {
+    const { wakeTick } = sleeper;
+    if (wakeTick === undefined) return;
+    sleeper.wakeTick = undefined;
+    const others = this.#ticks.get(wakeTick)?.filter((other) => other !== sleeper) ?? [];
+    if (others.length > 0) this.#ticks.set(wakeTick, others);
+    else this.#ticks.delete(wakeTick);
+    if (--this.#size === 0) this.#disarm();
+  }
+
+  #arm(tick: number): void {
+    this.#disarm();
+    this.#timerTick = tick;
+    // One more, since timers of Node fire up to 1 ms early: nobody would be due, and it would be set again.
+    const delayMs = Math.ceil(tick * TICK_MS - performance.now()) + 1;
+    this.#timer = setTimeout(this.#ring, Math.min(Math.max(1, delayMs), MAX_TIMER_MS));
+  }
+
+  #disarm(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#timerTick = Infinity;
+  }
+
+  readonly #ring = (): void => {
+    this.#timer = undefined;
+    // Who sleeps again meanwhile sets no timer: who is next is known at the end.
+    this.#timerTick = -Infinity;
+    const nowTick = Math.floor(performance.now() / TICK_MS);
+    for (const [tick, sleepers] of this.#ticks) if (tick <= nowTick) this.#wake(tick, sleepers);
+    this.#timerTick = Infinity;
+    let next = Infinity;
+    for (const tick of this.#ticks.keys()) next = Math.min(next, tick);
+    if (next < Infinity) this.#arm(next);
+  };
+
+  #wake(tick: number, sleepers: readonly Sleeper[]): void {
+    this.#ticks.delete(tick);
+    for (const sleeper of sleepers) {
+      // One that is woken may cancel another.
+      if (sleeper.wakeTick !== tick) continue;
+      sleeper.wakeTick = undefined;
+      this.#size--;
+      sleeper.wake();
+    }
+  }
+}

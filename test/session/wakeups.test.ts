@@ -1,0 +1,105 @@
+/** One timer for all who sleep: who is woken when, and that nothing of it is left. */
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { type Sleeper, Wakeups } from '../../src/session/wakeups.ts';
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] }));
+afterEach(() => void vi.useRealTimers());
+
+/** Longest lateness on a clock that is never late itself, of who sleeps for less than half a second and of others. */
+const [GRID_MS, LONG_GRID_MS] = [20, 60];
+
+function sleeper(onWake: () => void = () => undefined) {
+  const woken: number[] = [];
+  const wake = () => {
+    woken.push(performance.now());
+    onWake();
+  };
+  return { woken, wakeTick: undefined, wake } satisfies Sleeper & { woken: number[] };
+}
+
+test('each is woken once, never too early, hardly too late, with one timer for all', () => {
+  const wakeups = new Wakeups();
+  const dues = Array.from({ length: 500 }, (_, i) => performance.now() + ((i * 37) % 2000) + 0.3);
+  const sleepers = dues.map((dueMs) => {
+    const one = sleeper();
+    wakeups.add(one, dueMs, performance.now());
+    return one;
+  });
+  expect([wakeups.size, vi.getTimerCount()]).toEqual([500, 1]);
+  while (wakeups.size > 0) {
+    vi.advanceTimersToNextTimer();
+    expect(vi.getTimerCount()).toBe(wakeups.size > 0 ? 1 : 0);
+  }
+  sleepers.forEach(({ woken }, i) => {
+    expect(woken).toHaveLength(1);
+    expect(woken[0]).toBeGreaterThanOrEqual(dues[i] ?? Infinity);
+    const latestMs = ((i * 37) % 2000) + 0.3 < 500 ? GRID_MS : LONG_GRID_MS;
+    expect(woken[0]).toBeLessThanOrEqual((dues[i] ?? 0) + latestMs + 2);
+  });
+});
+
+test('thousands that sleep half a second cost a timer per step of the grid, not one each', () => {
+  const wakeups = new Wakeups();
+  const begunMs = performance.now();
+  let timers = 0;
+  for (let i = 0; i < 2000; i++) {
+    const again = sleeper(
+      () => performance.now() < begunMs + 10_000 && wakeups.add(again, performance.now() + 500, performance.now()),
+    );
+    wakeups.add(again, begunMs + i / 4, begunMs);
+  }
+  while (wakeups.size > 0) {
+    vi.advanceTimersToNextTimer();
+    timers++;
+  }
+  expect(timers).toBeLessThan(1.2 * (500 / GRID_MS + 10_500 / LONG_GRID_MS));
+});
+
+test('who comes later and is due earlier is woken first', () => {
+  const wakeups = new Wakeups();
+  const [late, early] = [sleeper(), sleeper()];
+  wakeups.add(late, performance.now() + 5000, performance.now());
+  wakeups.add(early, performance.now() + 50, performance.now());
+  vi.advanceTimersByTime(100);
+  expect([late.woken.length, early.woken.length]).toEqual([0, 1]);
+});
+
+describe('a sleeper that is forgotten', () => {
+  test('is not woken, and with the last the timer goes', () => {
+    const wakeups = new Wakeups();
+    const [one, other] = [sleeper(), sleeper()];
+    for (const each of [one, other]) wakeups.add(each, performance.now() + 100, performance.now());
+    wakeups.cancel(one);
+    expect(vi.getTimerCount()).toBe(1);
+    wakeups.cancel(one);
+    wakeups.cancel(other);
+    expect([wakeups.size, vi.getTimerCount()]).toEqual([0, 0]);
+    vi.advanceTimersByTime(1000);
+    expect([...one.woken, ...other.woken]).toEqual([]);
+  });
+
+  test('by another that is woken with it, is not woken either', () => {
+    const wakeups = new Wakeups();
+    const victim = sleeper();
+    wakeups.add(
+      sleeper(() => wakeups.cancel(victim)),
+      performance.now() + 100,
+      performance.now(),
+    );
+    wakeups.add(victim, performance.now() + 100, performance.now());
+    vi.advanceTimersByTime(1000);
+    expect(victim.woken).toEqual([]);
+    expect([wakeups.size, vi.getTimerCount()]).toEqual([0, 0]);
+  });
+});
+
+test('who sleeps for longer than a timer of Node can is not woken before', () => {
+  const wakeups = new Wakeups();
+  const one = sleeper();
+  const days = 60 * 86_400_000;
+  wakeups.add(one, performance.now() + days, performance.now());
+  vi.advanceTimersByTime(days - 1000);
+  expect(one.woken).toEqual([]);
+  vi.advanceTimersByTime(2000);
+  expect(one.woken).toHaveLength(1);
+});
