@@ -17,9 +17,9 @@
 namespace footage {
 namespace {
 
-constexpr uint64_t kJobBytes = 128 << 20;   // per job, while no other waits for a thread: few hops
-constexpr uint64_t kJobShare = 16 << 20;    // per job, when another waits
-constexpr uint64_t kLoopBytes = 512 << 10;  // per wake-up on the loop: bounds how long it is held up
+constexpr uint64_t kJobBytes = 128 << 20;  // per job, while no other waits for a thread: few hops
+constexpr uint64_t kJobShare = 16 << 20;   // per job, when another waits
+constexpr uint64_t kLoopBytes = 1 << 20;   // per wake-up on the loop: bounds how long it is held up
 constexpr SendLimits kOnLoop = {.budget = kLoopBytes,
                                 .share = kLoopBytes,
                                 .on_loop = true,
@@ -38,8 +38,13 @@ int SocketError(int fd) {
 
 // A run of pieces on its way through the thread pool. Owned by its request; keeps the connection alive.
 struct Connection::Job {
-  Job(RefPtr<Connection> owner, int socket_fd, uint64_t on_device, std::deque<Piece>&& run)
-      : connection(std::move(owner)), socket(socket_fd), device(on_device), pieces(std::move(run)) {
+  Job(RefPtr<Connection> owner, int socket_fd, uint64_t on_device, bool on_spare_slot,
+      std::deque<Piece>&& run)
+      : connection(std::move(owner)),
+        socket(socket_fd),
+        device(on_device),
+        spare(on_spare_slot),
+        pieces(std::move(run)) {
     request.data = this;
   }
 
@@ -48,6 +53,7 @@ struct Connection::Job {
   // Input of the worker
   const int socket;
   const uint64_t device;
+  const bool spare;
   const std::atomic<int>* line = nullptr;
   std::deque<Piece> pieces;
   const JobInFlight counted;
@@ -63,7 +69,8 @@ struct Connection::Job {
 SendPool::SendPool(uv_loop_t* loop)
     : loop_(loop),
       slots_(std::max(1, ThreadPoolSize() - 1)),
-      slots_per_device_(std::max(1, (slots_ + 1) / 2)) {}
+      slots_per_device_(std::max(1, (slots_ + 1) / 2)),
+      spare_slots_(std::max(1, static_cast<int>(uv_available_parallelism()) - 1)) {}
 
 bool SendPool::HasSlot(uint64_t device) const {
   const auto used = used_by_device_.find(device);
@@ -80,6 +87,13 @@ bool SendPool::TakeSlot(Connection* connection, uint64_t device) {
   return true;
 }
 
+bool SendPool::TakeSpareSlot(uint64_t device) {
+  if (spare_used_ >= spare_slots_ || !HasSlot(device) || !line_.empty()) return false;
+  ++spare_used_;
+  CountSlot(device);
+  return true;
+}
+
 void SendPool::CountSlot(uint64_t device) {
   ++counters_.jobs;
   ++used_;
@@ -91,8 +105,9 @@ void SendPool::LeaveLine(Connection* connection) {
   line_length_.store(static_cast<int>(line_.size()), std::memory_order_relaxed);
 }
 
-void SendPool::ReturnSlot(uint64_t device) {
+void SendPool::ReturnSlot(uint64_t device, bool spare) {
   --used_;
+  if (spare) --spare_used_;
   const auto used = used_by_device_.find(device);
   if (--used->second == 0) used_by_device_.erase(used);
   const auto next = std::find_if(line_.begin(), line_.end(),
@@ -233,15 +248,28 @@ void Connection::GoOn(Outcome outcome) {
   if (outcome == Outcome::kFailed || queue_.empty()) return;
   if (outcome == Outcome::kFull) {
     AwaitRoom();
-  } else {
+  } else if (outcome == Outcome::kFile) {
     Dispatch();
+  } else {
+    SendElsewhere();
   }
 }
 
 // Hands the front of the queue to the thread pool, now or when there is a thread for it.
 void Connection::Dispatch() {
   phase_ = Phase::kInLine;
-  if (pool_.TakeSlot(this, NextDevice())) StartJob();
+  if (pool_.TakeSlot(this, NextDevice())) StartJob(false);
+}
+
+// The loop has sent its share, and what comes may be in memory. A single fast client is served best by a
+// thread of its own. Where there are more of them, threads only fight for the processors: then the loop goes
+// on as soon as it has been round.
+void Connection::SendElsewhere() {
+  if (pool_.TakeSpareSlot(NextDevice())) {
+    StartJob(true);
+  } else {
+    AwaitRoom();
+  }
 }
 
 // The disk of the first file in the queue; 0 for bytes alone.
@@ -266,11 +294,11 @@ void Connection::PopSent(uint64_t sent) {
   while (!queue_.empty() && queue_.front().length == 0) queue_.pop_front();
 }
 
-void Connection::OnSlot() { StartJob(); }
+void Connection::OnSlot() { StartJob(false); }
 
-void Connection::StartJob() {
+void Connection::StartJob(bool spare) {
   const uint64_t device = NextDevice();
-  auto job = std::make_unique<Job>(RefPtr<Connection>(this), fd_, device, TakeRun(device));
+  auto job = std::make_unique<Job>(RefPtr<Connection>(this), fd_, device, spare, TakeRun(device));
   job->line = &pool_.line_length();
   phase_ = Phase::kJob;
   job_ = job.get();
@@ -315,7 +343,7 @@ void Connection::FinishJob(Job& job) {
   if (phase_ == Phase::kClosed) {
     sent_ += job.result.sent;
     job.pieces.clear();
-    pool.ReturnSlot(job.device);
+    pool.ReturnSlot(job.device, job.spare);
     ReleaseDescriptor();
     return;
   }
@@ -324,13 +352,13 @@ void Connection::FinishJob(Job& job) {
   PopSent(job.result.sent);
   phase_ = Phase::kIdle;
   full_ = job.result.outcome == Outcome::kFull;
-  pool.ReturnSlot(job.device);
+  pool.ReturnSlot(job.device, job.spare);
   if (job.result.outcome == Outcome::kFailed) Fail(job.result.error);
   if (job.result.outcome == Outcome::kFull) AwaitRoom();
   AfterProgress();
 }
 
-// Hints if one is due, then sends on by a job: what the hint brought leaves together with what was there. Not
+// Hints if one is due, then sends on: what the hint brought leaves together with what was there. Not at once
 // on the loop, where an eager listener and a fast reader would keep each other going for ever.
 void Connection::AfterProgress() {
   const bool below_soft = owes_hint_ && queued_ < barriers_.soft;
@@ -340,7 +368,7 @@ void Connection::AfterProgress() {
     listener_->OnHint();
     hinting_ = false;
   }
-  if (phase_ == Phase::kIdle && !queue_.empty()) Dispatch();
+  if (phase_ == Phase::kIdle && !queue_.empty()) SendElsewhere();
 }
 
 // ---- Waiting for room in the socket

@@ -53,9 +53,11 @@ class SendPool {
 
   // A thread for a job on `device`; if none is free now, false, and Connection::OnSlot is called later.
   [[nodiscard]] bool TakeSlot(Connection* connection, uint64_t device);
+  // A thread for a job on what is in memory, if one is free at once.
+  [[nodiscard]] bool TakeSpareSlot(uint64_t device);
   void LeaveLine(Connection* connection);
-  // Of the same device as TakeSlot; hands the thread to the next in line.
-  void ReturnSlot(uint64_t device);
+  // As it was taken; hands the thread to the next in line.
+  void ReturnSlot(uint64_t device, bool spare);
 
   // Aborts all connections; calls `done` when no job is in flight and no handle is open any more.
   void Shutdown(std::function<void()> done);
@@ -73,7 +75,10 @@ class SendPool {
   uv_loop_t* const loop_;
   const int slots_;
   const int slots_per_device_;
+  const int
+      spare_slots_;  // jobs that need a processor, not a disk: the loop and the clients need one as well
   int used_ = 0;
+  int spare_used_ = 0;
   std::unordered_map<uint64_t, int> used_by_device_;
   std::deque<Waiting> line_;
   std::atomic<int> line_length_{0};  // read by jobs
@@ -135,10 +140,11 @@ class Connection final : public RefCounted<Connection> {
   void GoOn(Outcome outcome);
   [[nodiscard]] Outcome SendOnLoop();
   void PopSent(uint64_t sent);
-  void StartJob();
+  void StartJob(bool spare);
   [[nodiscard]] std::deque<Piece> TakeRun(uint64_t device);
   [[nodiscard]] uint64_t NextDevice() const;
   void Dispatch();
+  void SendElsewhere();
   void FinishJob(Job& job);
   void AfterProgress();
   void AwaitRoom();

@@ -162,7 +162,7 @@ export class Archive {
     this.unreadable = unreadable;
     this.#catalog = catalog;
     this.#native = options.native ?? defaultNative;
-    this.#outgoing = new Outgoing(options.pacing, readOnly, this.#native);
+    this.#outgoing = new Outgoing(options.pacing, { native: this.#native, catalog, readOnly });
     this.#flusher = new GroupFlusher(this.#native, this.#outgoing.recordingFirst);
     this.#cache = new SegmentCache(this.#native);
     this.#planner = new Planner({ archive: root, catalog, cache: this.#cache });
@@ -343,12 +343,10 @@ export class Archive {
   }
 
   #answerDeps(camera: string): AnswerDeps {
-    const { pacing, counters } = this.#outgoing;
+    const { pacing, counters, leases } = this.#outgoing;
     return {
-      ...{ native: this.#native, camera, pacing, counters },
+      ...{ native: this.#native, camera, pacing, counters, leases },
       run: (send, signal) => this.#lifetime.runUntil(signal, send),
-      // A full disk takes no lease, and must not keep footage from being read either.
-      lease: (...lease) => guarded(() => this.#catalog.lease(...lease)),
       now: this.#now,
     };
   }

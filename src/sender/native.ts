@@ -16,7 +16,7 @@ import type { Piece, Sender, SenderOptions } from './sender.ts';
 import { Waiters } from './waiters.ts';
 
 /** Longest time between two looks at a client's progress. */
-const WATCH_PERIOD_MS = 5000;
+const WATCH_PERIOD_MS = 15_000;
 
 export interface NativeTarget {
   readonly socket: Socket;

@@ -1,7 +1,8 @@
 /**
- * Watches that a client goes on taking bytes. Runs only while the sender waits for the client; its timer keeps no
- * process alive.
+ * Watches that a client goes on taking bytes. Runs only while the sender waits for the client; all watches share one
+ * timer, which keeps no process alive.
  */
+import { type Sleeper, Wakeups } from '../wakeups.ts';
 
 export interface ProgressWatchOptions {
   /** 0 = never give up. */
@@ -16,9 +17,11 @@ export interface ProgressWatchOptions {
   readonly onIdle: () => void;
 }
 
-export class ProgressWatch {
+const looks = new Wakeups({ keepsProcess: false });
+
+export class ProgressWatch implements Sleeper {
+  wakeTick: number | undefined;
   readonly #options: ProgressWatchOptions;
-  #timer: NodeJS.Timeout | undefined;
   #taken = 0;
   #progressAtMs = 0;
 
@@ -28,38 +31,36 @@ export class ProgressWatch {
 
   /** Begins to watch, unless it does already. */
   start(): void {
-    if (this.#timer !== undefined) return;
+    if (this.wakeTick !== undefined) return;
+    const nowMs = performance.now();
     this.#taken = this.#options.taken();
-    this.#progressAtMs = performance.now();
-    this.#arm();
+    this.#progressAtMs = nowMs;
+    this.#sleep(nowMs);
   }
 
   stop(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    looks.cancel(this);
   }
 
-  #arm(): void {
+  #sleep(nowMs: number): void {
     const { idleTimeoutMs, periodMs } = this.#options;
     const period = idleTimeoutMs > 0 ? Math.min(periodMs(), idleTimeoutMs / 4) : periodMs();
-    this.#timer = setTimeout(() => this.#look(), period);
-    this.#timer.unref();
+    looks.add(this, nowMs + period, nowMs);
   }
 
-  #look(): void {
-    this.#timer = undefined;
+  wake(): void {
     const { taken, isWaiting, onProgress, onIdle, idleTimeoutMs } = this.#options;
     if (!isWaiting()) return;
-    const now = performance.now();
+    const nowMs = performance.now();
     const count = taken();
     if (count !== this.#taken) {
       this.#taken = count;
-      this.#progressAtMs = now;
+      this.#progressAtMs = nowMs;
       onProgress();
-    } else if (idleTimeoutMs > 0 && now - this.#progressAtMs >= idleTimeoutMs) {
+    } else if (idleTimeoutMs > 0 && nowMs - this.#progressAtMs >= idleTimeoutMs) {
       onIdle();
       return;
     }
-    this.#arm();
+    this.#sleep(nowMs);
   }
 }

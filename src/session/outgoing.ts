@@ -1,5 +1,8 @@
-/** What leaves an archive: the limits that hold for it, and the counters of it. One for each open archive. */
+/** What leaves an archive: the limits that hold for it, its leases, and the counters of it. One for each open archive. */
+import type { Catalog } from '../catalog/catalog.ts';
+import { guarded } from '../catalog/recover-camera.ts';
 import type { Native, SendPoolState } from '../native-types.ts';
+import { Leases } from './leases.ts';
 import { Pacing, type PacingOptions, pacingOptions, type PacingPolicy } from './pacing.ts';
 import { RecordingFirst, type RecordingFirstState } from './recording-first.ts';
 import { SendingCounters, type SendingStats, type Stalls } from './sending-stats.ts';
@@ -23,16 +26,25 @@ export interface ArchiveStats {
   };
 }
 
+export interface OutgoingDeps {
+  readonly native: Native;
+  readonly catalog: Pick<Catalog, 'lease'>;
+  readonly readOnly: boolean;
+}
+
 export class Outgoing {
   readonly pacing: Pacing;
   readonly counters = new SendingCounters();
   readonly recordingFirst: RecordingFirst | undefined;
+  readonly leases: Leases;
   readonly #native: Native;
   #planned: Stalls = { count: 0, ms: 0 };
 
   /** @throws RangeError, TypeError for options */
-  constructor(given: PacingOptions | PacingPolicy | undefined, readOnly: boolean, native: Native) {
+  constructor(given: PacingOptions | PacingPolicy | undefined, { native, catalog, readOnly }: OutgoingDeps) {
     this.#native = native;
+    // A full disk takes no lease, and must not keep footage from being read either.
+    this.leases = new Leases((...lease) => guarded(() => catalog.lease(...lease)));
     const options = pacingOptions(given);
     const { recordingFirst = true } = options;
     const own = recordingFirst === true ? {} : recordingFirst;

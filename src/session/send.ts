@@ -14,7 +14,7 @@ import { openShared } from '../sender/shared-file.ts';
 import type { RateLimiter } from './rate.ts';
 import type { SessionMeter } from './sending-stats.ts';
 import { type ByteRange, sliceLength, type StoredSlice, type VirtualFile } from './virtual-file.ts';
-import { type Sleeper, Wakeups } from './wakeups.ts';
+import { type Sleeper, Wakeups } from '../wakeups.ts';
 
 export interface SendRangeOptions {
   readonly sender: Sender;
@@ -26,7 +26,7 @@ export interface SendRangeOptions {
 }
 
 /** One timer for all sessions of this thread. */
-const wakeups = new Wakeups();
+const wakeups = new Wakeups({ keepsProcess: true });
 
 /** Sessions that sleep now, of all archives. */
 export const sleepingSessions = (): number => wakeups.size;

@@ -8,6 +8,7 @@ import { type SendTarget, senderFor } from '../sender/for-target.ts';
 import type { Sender, SenderOptions } from '../sender/sender.ts';
 import { MediaTimes } from './media-times.ts';
 import { type Multipart, multipartOf } from './multipart.ts';
+import { FRESH_MS, type Leases } from './leases.ts';
 import type { Manifest } from './manifest.ts';
 import type { Pacing, SessionTraits } from './pacing.ts';
 import type { Plan } from './plan.ts';
@@ -16,9 +17,6 @@ import { sendRange } from './send.ts';
 import type { SendingCounters, SessionMeter } from './sending-stats.ts';
 import type { ByteRange, VirtualFile } from './virtual-file.ts';
 
-/** A lease outlives its connection by this long, so that a resume finds its bytes. */
-const LEASE_MS = 10 * 60_000;
-const RENEW_MS = 60_000;
 /** A session that is paced has no more than so many pieces in its sender's queue: what is there cannot be called back. */
 const QUEUED_PIECES = 2;
 
@@ -44,8 +42,7 @@ export interface AnswerDeps {
   readonly counters: SendingCounters;
   /** Runs a send until `signal` aborts or the archive closes, which waits for it. Rejects when it is too late to begin. */
   readonly run: (send: (stop: AbortSignal) => Promise<void>, signal: AbortSignal | undefined) => Promise<void>;
-  /** Keeps the segments of this answer from now until the given time, Unix ms. */
-  readonly lease: (id: string, segments: readonly string[], nowUtcMs: number, untilUtcMs: number) => void;
+  readonly leases: Leases;
   readonly now: () => number;
 }
 
@@ -113,8 +110,7 @@ export class Answer {
 
   #renewLease(): void {
     // Named after the answer: a player that asks for one answer in many pieces renews one lease.
-    const nowUtcMs = this.#deps.now();
-    this.#deps.lease(this.etag, this.#segments, nowUtcMs, nowUtcMs + LEASE_MS);
+    this.#deps.leases.renew(this.etag, this.#segments, this.#deps.now());
   }
 
   /**
@@ -157,10 +153,10 @@ export class Answer {
     const { limiter, meter, signal } = running;
     const sender = await this.#sender(target, { ...running.sender, ...barriersOf(limiter, running.sender) }, signal);
     meter.sender = sender;
-    let renewAtMs = performance.now() + RENEW_MS;
+    let renewAtMs = performance.now() + FRESH_MS;
     const onPiece = (nowMs: number) => {
       if (nowMs < renewAtMs) return;
-      renewAtMs = nowMs + RENEW_MS;
+      renewAtMs = nowMs + FRESH_MS;
       this.#renewLease();
     };
     try {

@@ -26,7 +26,8 @@ const LAYERS: Layers = {
   twin: { path: 'twin/', imports: [], node: true },
   format: { path: 'format/', imports: [], node: false },
   mp4: { path: 'mp4/', imports: [], node: false },
-  sender: { path: 'sender/', imports: ['native'], node: true },
+  wakeups: { path: 'wakeups.ts', imports: [], node: true },
+  sender: { path: 'sender/', imports: ['native', 'wakeups'], node: true },
   segment: { path: 'segment/', imports: ['format', 'mp4', 'native'], node: true },
   recorder: { path: 'recorder/', imports: ['segment', 'format', 'mp4', 'native'], node: true },
   ingest: { path: 'ingest/', imports: ['mp4'], node: true },
@@ -40,7 +41,7 @@ const LAYERS: Layers = {
   lifetime: { path: 'lifetime.ts', imports: [], node: false },
   session: {
     path: 'session/',
-    imports: ['catalog', 'segment', 'format', 'mp4', 'sender'],
+    imports: ['catalog', 'segment', 'format', 'mp4', 'sender', 'wakeups'],
     types: ['time'],
     node: true,
   },

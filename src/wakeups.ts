@@ -1,7 +1,7 @@
 /**
- * Wakes sessions that wait for their limits: one timer of Node for all of them, on a coarse grid of time, so that
- * thousands of paced sessions cost a handful of timers a second. Who is woken a little late loses nothing: limits go by
- * the clock.
+ * Wakes sessions that wait for their limits, and watches over clients: one timer of Node for all of them, on a coarse grid
+ * of time, so that thousands cost a handful of timers a second. Who is woken a little late loses nothing: limits go by the
+ * clock.
  *
  * Invariant: the timer runs while somebody sleeps, and only then.
  */
@@ -19,17 +19,25 @@ const TICK_MS = 20;
  * Who sleeps long is woken on a coarser grid: coming to life costs the process more than a session's piece does, since
  * nothing of it is in the processor's caches any more.
  */
-const LONG_SLEEP_MS = 500;
-const LONG_SLEEP_TICKS = 3;
+const GRIDS: readonly { readonly fromMs: number; readonly ticks: number }[] = [
+  { fromMs: 2000, ticks: 25 },
+  { fromMs: 500, ticks: 3 },
+];
 /** Longest time of a timer of Node, ms: a longer one would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class Wakeups {
   /** Who is woken at each tick of the grid. */
-  readonly #ticks = new Map<number, Sleeper[]>();
+  readonly #ticks = new Map<number, Set<Sleeper>>();
   #timer: NodeJS.Timeout | undefined;
   #timerTick = Infinity;
   #size = 0;
+  readonly #keepsProcess: boolean;
+
+  /** `keepsProcess`: whether the process must not end while somebody sleeps. */
+  constructor({ keepsProcess }: { readonly keepsProcess: boolean }) {
+    this.#keepsProcess = keepsProcess;
+  }
 
   /** Number of sleepers. */
   get size(): number {
@@ -38,11 +46,11 @@ export class Wakeups {
 
   /** Wakes `sleeper` at `dueMs` of performance.now(), which is `nowMs` now; once. */
   add(sleeper: Sleeper, dueMs: number, nowMs: number): void {
-    const ticks = dueMs - nowMs < LONG_SLEEP_MS ? 1 : LONG_SLEEP_TICKS;
+    const ticks = GRIDS.find(({ fromMs }) => dueMs - nowMs >= fromMs)?.ticks ?? 1;
     const tick = Math.ceil(dueMs / TICK_MS / ticks) * ticks;
     const others = this.#ticks.get(tick);
-    if (others === undefined) this.#ticks.set(tick, [sleeper]);
-    else others.push(sleeper);
+    if (others === undefined) this.#ticks.set(tick, new Set([sleeper]));
+    else others.add(sleeper);
     sleeper.wakeTick = tick;
     this.#size++;
     if (tick < this.#timerTick) this.#arm(tick);
@@ -53,9 +61,9 @@ export class Wakeups {
     const { wakeTick } = sleeper;
     if (wakeTick === undefined) return;
     sleeper.wakeTick = undefined;
-    const others = this.#ticks.get(wakeTick)?.filter((other) => other !== sleeper) ?? [];
-    if (others.length > 0) this.#ticks.set(wakeTick, others);
-    else this.#ticks.delete(wakeTick);
+    const others = this.#ticks.get(wakeTick);
+    others?.delete(sleeper);
+    if (others?.size === 0) this.#ticks.delete(wakeTick);
     if (--this.#size === 0) this.#disarm();
   }
 
@@ -65,6 +73,7 @@ export class Wakeups {
     // One more, since timers of Node fire up to 1 ms early: nobody would be due, and it would be set again.
     const delayMs = Math.ceil(tick * TICK_MS - performance.now()) + 1;
     this.#timer = setTimeout(this.#ring, Math.min(Math.max(1, delayMs), MAX_TIMER_MS));
+    if (!this.#keepsProcess) this.#timer.unref();
   }
 
   #disarm(): void {
@@ -85,7 +94,7 @@ export class Wakeups {
     if (next < Infinity) this.#arm(next);
   };
 
-  #wake(tick: number, sleepers: readonly Sleeper[]): void {
+  #wake(tick: number, sleepers: ReadonlySet<Sleeper>): void {
     this.#ticks.delete(tick);
     for (const sleeper of sleepers) {
       // One that is woken may cancel another.
