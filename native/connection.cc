@@ -19,12 +19,13 @@ namespace {
 
 constexpr uint64_t kJobBytes = 128 << 20;  // per job, while no other waits for a thread: few hops
 constexpr uint64_t kJobShare = 16 << 20;   // per job, when another waits
-constexpr uint64_t kLoopBytes = 1 << 20;   // per wake-up on the loop: bounds how long it is held up
+constexpr uint64_t kLoopBytes = 4 << 20;   // per wake-up on the loop: bounds how long it is held up
+constexpr uint64_t kTurnBytes = 32 << 20;  // per turn of the loop, of all connections
 constexpr SendLimits kOnLoop = {.budget = kLoopBytes,
                                 .share = kLoopBytes,
                                 .on_loop = true,
                                 .stop = nullptr,
-                                .line = nullptr,
+                                .others = nullptr,
                                 .progress = nullptr};
 
 int SocketError(int fd) {
@@ -38,13 +39,8 @@ int SocketError(int fd) {
 
 // A run of pieces on its way through the thread pool. Owned by its request; keeps the connection alive.
 struct Connection::Job {
-  Job(RefPtr<Connection> owner, int socket_fd, uint64_t on_device, bool on_spare_slot,
-      std::deque<Piece>&& run)
-      : connection(std::move(owner)),
-        socket(socket_fd),
-        device(on_device),
-        spare(on_spare_slot),
-        pieces(std::move(run)) {
+  Job(RefPtr<Connection> owner, int socket_fd, uint64_t on_device, std::deque<Piece>&& run)
+      : connection(std::move(owner)), socket(socket_fd), device(on_device), pieces(std::move(run)) {
     request.data = this;
   }
 
@@ -53,8 +49,7 @@ struct Connection::Job {
   // Input of the worker
   const int socket;
   const uint64_t device;
-  const bool spare;
-  const std::atomic<int>* line = nullptr;
+  const std::atomic<int>* others = nullptr;
   std::deque<Piece> pieces;
   const JobInFlight counted;
   // Shared while it runs
@@ -88,10 +83,23 @@ bool SendPool::TakeSlot(Connection* connection, uint64_t device) {
 }
 
 bool SendPool::TakeSpareSlot(uint64_t device) {
-  if (spare_used_ >= spare_slots_ || !HasSlot(device) || !line_.empty()) return false;
-  ++spare_used_;
+  if (backlogged_ > spare_slots_ || !HasSlot(device) || !line_.empty()) return false;
   CountSlot(device);
   return true;
+}
+
+uint64_t SendPool::TurnBudget() {
+  const uint64_t now = uv_now(loop_);
+  if (now != turn_) {
+    turn_ = now;
+    turn_sent_ = 0;
+  }
+  return kTurnBytes - std::min(kTurnBytes, turn_sent_);
+}
+
+void SendPool::CountBacklog(int change) {
+  backlogged_ += change;
+  rivals_.store(std::max(0, backlogged_ - spare_slots_), std::memory_order_relaxed);
 }
 
 void SendPool::CountSlot(uint64_t device) {
@@ -105,9 +113,8 @@ void SendPool::LeaveLine(Connection* connection) {
   line_length_.store(static_cast<int>(line_.size()), std::memory_order_relaxed);
 }
 
-void SendPool::ReturnSlot(uint64_t device, bool spare) {
+void SendPool::ReturnSlot(uint64_t device) {
   --used_;
-  if (spare) --spare_used_;
   const auto used = used_by_device_.find(device);
   if (--used->second == 0) used_by_device_.erase(used);
   const auto next = std::find_if(line_.begin(), line_.end(),
@@ -224,6 +231,7 @@ bool Connection::Extend(const Piece& piece) {
 }
 
 void Connection::Push(Piece&& piece) {
+  if (queued_ == 0) pool_.CountBacklog(1);
   queued_ += piece.length;
   if (!Extend(piece)) queue_.push_back(std::move(piece));
   if (queued_ >= barriers_.soft) owes_hint_ = true;
@@ -261,9 +269,9 @@ void Connection::Dispatch() {
   if (pool_.TakeSlot(this, NextDevice())) StartJob(false);
 }
 
-// The loop has sent its share, and what comes may be in memory. A single fast client is served best by a
-// thread of its own. Where there are more of them, threads only fight for the processors: then the loop goes
-// on as soon as it has been round.
+// The loop has sent its share, and what comes may be in memory. A fast client is served best by a thread of
+// its own, as long as there is a processor for it. With more clients than that, threads only fight for the
+// processors: then the loop goes on as soon as it has been round.
 void Connection::SendElsewhere() {
   if (pool_.TakeSpareSlot(NextDevice())) {
     StartJob(true);
@@ -281,7 +289,10 @@ uint64_t Connection::NextDevice() const {
 }
 
 Outcome Connection::SendOnLoop() {
-  const SendResult result = SendPieces(fd_, queue_, kOnLoop);
+  SendLimits limits = kOnLoop;
+  limits.budget = std::min(limits.budget, pool_.TurnBudget());
+  const SendResult result = SendPieces(fd_, queue_, limits);
+  pool_.CountTurn(result.sent);
   PopSent(result.sent);
   full_ = result.outcome == Outcome::kFull;
   if (result.outcome == Outcome::kFailed) Fail(result.error);
@@ -290,6 +301,7 @@ Outcome Connection::SendOnLoop() {
 
 void Connection::PopSent(uint64_t sent) {
   sent_ += sent;
+  if (sent > 0 && queued_ == sent) pool_.CountBacklog(-1);
   queued_ -= sent;
   while (!queue_.empty() && queue_.front().length == 0) queue_.pop_front();
 }
@@ -298,8 +310,8 @@ void Connection::OnSlot() { StartJob(false); }
 
 void Connection::StartJob(bool spare) {
   const uint64_t device = NextDevice();
-  auto job = std::make_unique<Job>(RefPtr<Connection>(this), fd_, device, spare, TakeRun(device));
-  job->line = &pool_.line_length();
+  auto job = std::make_unique<Job>(RefPtr<Connection>(this), fd_, device, TakeRun(device));
+  job->others = spare ? &pool_.rivals() : &pool_.line_length();
   phase_ = Phase::kJob;
   job_ = job.get();
   uv_queue_work(pool_.loop(), &job.release()->request, RunJob,
@@ -327,7 +339,7 @@ void Connection::RunJob(uv_work_t* request) noexcept {
                            .share = kJobShare,
                            .on_loop = false,
                            .stop = &job.stop,
-                           .line = job.line,
+                           .others = job.others,
                            .progress = &job.progress});
 }
 
@@ -343,7 +355,7 @@ void Connection::FinishJob(Job& job) {
   if (phase_ == Phase::kClosed) {
     sent_ += job.result.sent;
     job.pieces.clear();
-    pool.ReturnSlot(job.device, job.spare);
+    pool.ReturnSlot(job.device);
     ReleaseDescriptor();
     return;
   }
@@ -352,7 +364,7 @@ void Connection::FinishJob(Job& job) {
   PopSent(job.result.sent);
   phase_ = Phase::kIdle;
   full_ = job.result.outcome == Outcome::kFull;
-  pool.ReturnSlot(job.device, job.spare);
+  pool.ReturnSlot(job.device);
   if (job.result.outcome == Outcome::kFailed) Fail(job.result.error);
   if (job.result.outcome == Outcome::kFull) AwaitRoom();
   AfterProgress();
@@ -430,6 +442,8 @@ void Connection::EnterClosed() {
   phase_ = Phase::kClosed;
   if (job_ != nullptr) job_->stop.store(true, std::memory_order_relaxed);
   queue_.clear();
+  if (queued_ > 0) pool_.CountBacklog(-1);
+  queued_ = 0;
   ReleaseDescriptor();
 }
 

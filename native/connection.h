@@ -45,6 +45,7 @@ class SendPool {
 
   [[nodiscard]] uv_loop_t* loop() const { return loop_; }
   [[nodiscard]] const std::atomic<int>& line_length() const { return line_length_; }
+  [[nodiscard]] const std::atomic<int>& rivals() const { return rivals_; }
   [[nodiscard]] const PoolCounters& counters() const { return counters_; }
   [[nodiscard]] int running() const { return used_; }
 
@@ -53,11 +54,16 @@ class SendPool {
 
   // A thread for a job on `device`; if none is free now, false, and Connection::OnSlot is called later.
   [[nodiscard]] bool TakeSlot(Connection* connection, uint64_t device);
-  // A thread for a job on what is in memory, if one is free at once.
+  // A thread for a job on what is in memory, if one is free at once and few enough have something to send.
   [[nodiscard]] bool TakeSpareSlot(uint64_t device);
+  // How much the loop may still send in this turn, of all connections: recorders live on it, too.
+  [[nodiscard]] uint64_t TurnBudget();
+  void CountTurn(uint64_t sent) { turn_sent_ += sent; }
+  // A connection begins or ends to have something queued.
+  void CountBacklog(int change);
   void LeaveLine(Connection* connection);
   // As it was taken; hands the thread to the next in line.
-  void ReturnSlot(uint64_t device, bool spare);
+  void ReturnSlot(uint64_t device);
 
   // Aborts all connections; calls `done` when no job is in flight and no handle is open any more.
   void Shutdown(std::function<void()> done);
@@ -78,10 +84,13 @@ class SendPool {
   const int
       spare_slots_;  // jobs that need a processor, not a disk: the loop and the clients need one as well
   int used_ = 0;
-  int spare_used_ = 0;
+  int backlogged_ = 0;
+  uint64_t turn_ = 0;  // time of the loop, which stands still within a turn
+  uint64_t turn_sent_ = 0;
   std::unordered_map<uint64_t, int> used_by_device_;
   std::deque<Waiting> line_;
-  std::atomic<int> line_length_{0};  // read by jobs
+  std::atomic<int> line_length_{0};  // read by jobs, as is the next
+  std::atomic<int> rivals_{0};       // connections with something queued, beyond what processors are for
   PoolCounters counters_;
   std::unordered_set<Connection*> open_;
   std::function<void()> done_;

@@ -117,7 +117,7 @@ class Sending {
   }
 
   [[nodiscard]] bool OthersWait() const {
-    return limits_.line != nullptr && limits_.line->load(std::memory_order_relaxed) > 0;
+    return limits_.others != nullptr && limits_.others->load(std::memory_order_relaxed) > 0;
   }
 
   // A fast reader makes room at once: waiting for it here is cheaper than two hops between loop and pool.

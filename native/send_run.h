@@ -85,11 +85,11 @@ enum class Outcome {
 
 struct SendLimits {
   uint64_t budget;                // bytes
-  uint64_t share;                 // bytes after which it makes way for jobs that wait in line
+  uint64_t share;                 // bytes after which it makes way for others that wait
   bool on_loop;                   // never wait, neither for a disk nor for the socket
   const std::atomic<bool>* stop;  // may be null; set from the loop thread
   const std::atomic<int>*
-      line;  // may be null; jobs that wait for a thread: then this one neither lingers nor exceeds its share
+      others;  // may be null; how many wait: then this one neither lingers nor exceeds its share
   std::atomic<uint64_t>* progress;  // may be null; bytes sent so far, for the loop thread
 };
 

@@ -16,7 +16,8 @@ export interface Sleeper {
 /** Sessions that are due within such a time are woken together. */
 const TICK_MS = 20;
 /**
- * Who sleeps long is woken on a coarser grid: coming to life costs the process more than a session's piece does, since
+ * Who sleeps long is woken on a coarser grid, up to half a second late (limits allow for it: LATENESS_MS in
+ * session/rate.ts): coming to life costs the process more than a session's piece does, since
  * nothing of it is in the processor's caches any more.
  */
 const GRIDS: readonly { readonly fromMs: number; readonly ticks: number }[] = [
@@ -48,12 +49,16 @@ export class Wakeups {
   add(sleeper: Sleeper, dueMs: number, nowMs: number): void {
     const ticks = GRIDS.find(({ fromMs }) => dueMs - nowMs >= fromMs)?.ticks ?? 1;
     const tick = Math.ceil(dueMs / TICK_MS / ticks) * ticks;
-    const others = this.#ticks.get(tick);
-    if (others === undefined) this.#ticks.set(tick, new Set([sleeper]));
-    else others.add(sleeper);
+    this.#put(tick, sleeper);
     sleeper.wakeTick = tick;
     this.#size++;
     if (tick < this.#timerTick) this.#arm(tick);
+  }
+
+  #put(tick: number, sleeper: Sleeper): void {
+    const others = this.#ticks.get(tick);
+    if (others === undefined) this.#ticks.set(tick, new Set([sleeper]));
+    else others.add(sleeper);
   }
 
   /** Forgets a sleeper. */
@@ -87,21 +92,30 @@ export class Wakeups {
     // Who sleeps again meanwhile sets no timer: who is next is known at the end.
     this.#timerTick = -Infinity;
     const nowTick = Math.floor(performance.now() / TICK_MS);
-    for (const [tick, sleepers] of this.#ticks) if (tick <= nowTick) this.#wake(tick, sleepers);
-    this.#timerTick = Infinity;
-    let next = Infinity;
-    for (const tick of this.#ticks.keys()) next = Math.min(next, tick);
-    if (next < Infinity) this.#arm(next);
+    try {
+      for (const [tick, sleepers] of this.#ticks) if (tick <= nowTick) this.#wake(tick, sleepers);
+    } finally {
+      // Also when one has thrown: the error is nobody's but the process's, and the others must be woken all the same.
+      this.#timerTick = Infinity;
+      let next = Infinity;
+      for (const tick of this.#ticks.keys()) next = Math.min(next, tick);
+      if (next < Infinity) this.#arm(next);
+    }
   };
 
-  #wake(tick: number, sleepers: ReadonlySet<Sleeper>): void {
+  #wake(tick: number, sleepers: Set<Sleeper>): void {
     this.#ticks.delete(tick);
-    for (const sleeper of sleepers) {
-      // One that is woken may cancel another.
-      if (sleeper.wakeTick !== tick) continue;
-      sleeper.wakeTick = undefined;
-      this.#size--;
-      sleeper.wake();
+    try {
+      for (const sleeper of sleepers) {
+        sleepers.delete(sleeper);
+        // One that is woken may cancel another.
+        if (sleeper.wakeTick !== tick) continue;
+        sleeper.wakeTick = undefined;
+        this.#size--;
+        sleeper.wake();
+      }
+    } finally {
+      for (const sleeper of sleepers) if (sleeper.wakeTick === tick) this.#put(tick, sleeper);
     }
   }
 }

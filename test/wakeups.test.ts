@@ -56,6 +56,24 @@ test('thousands that sleep half a second cost a timer per step of the grid, not 
   expect(timers).toBeLessThan(1.2 * (500 / GRID_MS + 10_500 / LONG_GRID_MS));
 });
 
+test('one that throws keeps nobody else asleep', () => {
+  const wakeups = new Wakeups({ keepsProcess: true });
+  const failing = () =>
+    sleeper(() => {
+      throw new Error('on purpose');
+    });
+  const others = [sleeper(), sleeper(), sleeper()];
+  const [first, second, later] = others;
+  const dueMs = performance.now() + 100;
+  for (const one of [failing(), first, failing(), second]) if (one) wakeups.add(one, dueMs, performance.now());
+  if (later) wakeups.add(later, dueMs + 1000, performance.now());
+  // The clock of the test rings on, and throws the first error at the end.
+  expect(() => vi.advanceTimersByTime(200)).toThrow('on purpose');
+  vi.advanceTimersByTime(2000);
+  expect(others.map(({ woken }) => woken.length)).toEqual([1, 1, 1]);
+  expect([wakeups.size, vi.getTimerCount()]).toEqual([0, 0]);
+});
+
 test('who comes later and is due earlier is woken first', () => {
   const wakeups = new Wakeups({ keepsProcess: true });
   const [late, early] = [sleeper(), sleeper()];

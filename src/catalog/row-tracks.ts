@@ -36,8 +36,10 @@ export function decodeTracks(text: string): RowTrack[] {
 function trackAt(numbers: readonly (number | null)[], at: number): RowTrack {
   const number = (i: number) => numbers[at + i] ?? 0;
   const flags = number(14);
+  const kind = KINDS[number(0)];
+  if (kind === undefined) throw new Error('malformed row: a track of no kind');
   return {
-    kind: KINDS[number(0)] ?? 'video',
+    kind,
     timescale: number(1),
     firstDts: numbers[at + 2] ?? undefined,
     endDts: numbers[at + 3] ?? undefined,

@@ -261,6 +261,7 @@ export class SqliteCatalog implements Catalog {
   }
 
   lease(id: string, segments: readonly string[], nowUtcMs: number, untilUtcMs: number): void {
+    if (segments.length === 0) return;
     const insert = this.#prepare('INSERT OR REPLACE INTO leases VALUES (?, ?, ?)');
     this.#database.exec('BEGIN IMMEDIATE');
     try {

@@ -55,7 +55,7 @@ function verdictOn(req: Request, answer: Answer): Verdict {
   return judge(fields, { etag: answer.etag, lastModifiedUtcMs: lastModifiedOf(answer) }, Date.now());
 }
 
-async function sendBody({ req, res, clientAddress }: Exchange, answer: Answer, shared: Fields): Promise<void> {
+async function sendBody({ req, res, clientAddress, sender }: Exchange, answer: Answer, shared: Fields): Promise<void> {
   const ifRange = fieldOf(req, 'if-range');
   // A range is defined for GET alone (14.2).
   const ranged = req.method === 'GET' && rangeApplies(ifRange, answer.etag);
@@ -64,7 +64,7 @@ async function sendBody({ req, res, clientAddress }: Exchange, answer: Answer, s
   // Who goes on with an answer has its date (15.3.7).
   if (status === 206 && ifRange !== undefined) res.removeHeader('Last-Modified');
   res.writeHead(status);
-  if (req.method !== 'HEAD') await answer.send(res, { ...send, clientAddress });
+  if (req.method !== 'HEAD') await answer.send(res, { ...send, clientAddress, sender });
   res.end();
 }
 

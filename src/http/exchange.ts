@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { CameraInfo, Timeline } from '../catalog/timeline.ts';
+import type { SenderOptions } from '../sender/sender.ts';
 import type { SessionRequest } from '../session/request.ts';
 import type { HlsRequest } from '../session/hls.ts';
 import type { Answer, Session } from '../session/session.ts';
@@ -27,6 +28,7 @@ export interface Exchange {
   readonly archive: ArchiveFace;
   /** undefined: that of the socket. */
   readonly clientAddress: string | undefined;
+  readonly sender: SenderOptions;
 }
 
 /** The value of a field of the request; several lines of it are one list (RFC 9110 5.3). */

@@ -3,6 +3,7 @@
  * answers. It knows nothing of recorders or segments: it asks the archive.
  */
 import { FootageError } from '../errors.ts';
+import type { SenderOptions } from '../sender/sender.ts';
 import { parseSpan } from '../time.ts';
 import { type ArchiveFace, type Exchange, type Request, type Response, sendJson } from './exchange.ts';
 import { sendExport, sendManifest } from './export.ts';
@@ -14,6 +15,8 @@ export interface HandlerOptions {
   readonly page?: boolean;
   /** Address of the client, for limits by client: behind a proxy, what the proxy says. Default: that of the socket. */
   readonly clientAddress?: (req: Request) => string | undefined;
+  /** Barriers and idle timeout of each answer's sender. */
+  readonly sender?: SenderOptions;
   /** Told of failures that are not the client's: what an answer with status 500 and above hides. */
   readonly onError?: (error: unknown, req: Request) => void;
 }
@@ -65,8 +68,9 @@ async function handle(
   }
   if (route === undefined) return sendPageFile(url.pathname, req, res);
   const [, name = '', rest = ''] = route.pattern.exec(url.pathname) ?? [];
+  const { sender = {} } = options;
   const clientAddress = options.clientAddress?.(req);
-  await route.answer({ req, res, query: url.searchParams, archive, clientAddress }, decodeName(name), rest);
+  await route.answer({ req, res, query: url.searchParams, archive, clientAddress, sender }, decodeName(name), rest);
 }
 
 function parseUrl(target: string): URL {

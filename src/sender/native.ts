@@ -62,6 +62,8 @@ export class NativeSender implements Sender {
         ? this.#raw.enqueueBytes(piece.data)
         : this.#raw.enqueueFile(piece.file.fd, piece.offset, piece.length);
     const state = nameOf(told & ~QUEUED);
+    // A piece that fits into the socket brings no hint.
+    this.#refreshSocketTimeout();
     if (state === 'closed') this.#observe();
     else if (told >= QUEUED) this.#watch.start();
     return state;

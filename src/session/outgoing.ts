@@ -1,6 +1,5 @@
 /** What leaves an archive: the limits that hold for it, its leases, and the counters of it. One for each open archive. */
 import type { Catalog } from '../catalog/catalog.ts';
-import { guarded } from '../catalog/recover-camera.ts';
 import type { Native, SendPoolState } from '../native-types.ts';
 import { Leases } from './leases.ts';
 import { Pacing, type PacingOptions, pacingOptions, type PacingPolicy } from './pacing.ts';
@@ -43,8 +42,7 @@ export class Outgoing {
   /** @throws RangeError, TypeError for options */
   constructor(given: PacingOptions | PacingPolicy | undefined, { native, catalog, readOnly }: OutgoingDeps) {
     this.#native = native;
-    // A full disk takes no lease, and must not keep footage from being read either.
-    this.leases = new Leases((...lease) => guarded(() => catalog.lease(...lease)));
+    this.leases = new Leases((...lease) => catalog.lease(...lease));
     const options = pacingOptions(given);
     const { recordingFirst = true } = options;
     const own = recordingFirst === true ? {} : recordingFirst;

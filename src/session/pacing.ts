@@ -90,8 +90,8 @@ export class Pacing {
     try {
       for (const policy of [session, ...this.#others]) limiters.push(limiterOf(policy(traits)));
     } catch (error) {
-      // A function of the user's has failed: the session never begins.
-      for (const limiter of limiters) limiter.end?.();
+      // A function of the user's has failed: the session never begins, and it is that error which tells why.
+      endAll(limiters);
       throw error;
     }
     return together(limiters);
@@ -131,6 +131,19 @@ export function together(limiters: readonly RateLimiter[]): RateLimiter {
   return limits.length < 2 ? only : new Together(limits);
 }
 
+/** Ends all of them, even if the end of one fails; what failed. */
+function endAll(limiters: readonly RateLimiter[]): readonly unknown[] {
+  const failures: unknown[] = [];
+  for (const limiter of limiters) {
+    try {
+      limiter.end?.();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  return failures;
+}
+
 class Together implements RateLimiter {
   readonly #limits: readonly RateLimiter[];
   #cause: StallCause = 'policy';
@@ -151,9 +164,17 @@ class Together implements RateLimiter {
 
   /** Each is told, whoever makes it wait. */
   spend(bytes: number, nowMs: number): number {
+    return this.#longest((limit) => limit.spend(bytes, nowMs));
+  }
+
+  owedMs(nowMs: number): number {
+    return this.#longest((limit) => limit.owedMs?.(nowMs) ?? 0);
+  }
+
+  #longest(waitMsOf: (limit: RateLimiter) => number): number {
     let longestMs = 0;
     for (const limit of this.#limits) {
-      const waitMs = limit.spend(bytes, nowMs);
+      const waitMs = waitMsOf(limit);
       if (waitMs <= longestMs) continue;
       longestMs = waitMs;
       this.#cause = limit.cause ?? 'policy';
@@ -162,6 +183,7 @@ class Together implements RateLimiter {
   }
 
   end(): void {
-    for (const limit of this.#limits) limit.end?.();
+    const [failure] = endAll(this.#limits);
+    if (failure !== undefined) throw failure;
   }
 }

@@ -15,6 +15,11 @@ export interface RateLimiter {
   readonly cause?: StallCause;
   /** Called after `bytes` were handed to the sender at `nowMs`; how long to wait before the next piece, ms. */
   spend(bytes: number, nowMs: number): number;
+  /**
+   * How long a session has to wait now, ms: asked before its first piece, since others may have spent what is shared, and
+   * after each wait, since the limit may have changed meanwhile. Default 0.
+   */
+  owedMs?(nowMs: number): number;
   /** Called once, when the session has ended. */
   end?(): void;
 }
@@ -36,8 +41,11 @@ const SLOW_PIECE_S = 0.95;
 const FAST_PIECE_S = 1 / 8;
 const DEFAULT_BURST_BYTES = 2 ** 20;
 
-/** Who is woken so much too late still gets all that was due; a server that is busy must not make its clients slower. */
-const LATENESS_MS = 200;
+/**
+ * Who is woken so much too late still gets all that was due: more than the coarsest grid of wakeups.ts, for a server that
+ * is busy must not make its clients slower.
+ */
+const LATENESS_MS = 600;
 
 export const UNLIMITED: RateLimiter = { pieceBytes: MAX_PIECE_BYTES, spend: () => 0 };
 
@@ -49,48 +57,78 @@ export function pieceBytesAt(bytesPerSecond: number, slowPieceS = SLOW_PIECE_S):
 }
 
 /**
- * A token bucket, kept as the instant until which everything taken is paid for. Units are bytes, or whatever is
- * limited. What is taken may be more than there is: the wait pays for it afterwards.
+ * A token bucket. Units are bytes, or whatever is limited. What is taken may be more than there is: the wait pays for it
+ * afterwards.
+ *
+ * It is kept as two counts that only grow: what was taken, and what the rate has paid for by now. A wait is the way from
+ * one to the other at the present rate, so debts follow the rate when it changes; and who waits remembers a position, not
+ * an instant.
  */
 export class Account {
   #perMs: number;
   readonly #burst: number;
-  #paidUntilMs: number | undefined;
+  /** Position behind all that was taken. */
+  #taken: number;
+  /** Position up to which everything is paid at `#paidAtMs`; the clock starts with what is taken first. */
+  #paid = 0;
+  #paidAtMs: number | undefined;
 
+  /** `unitsPerSecond` may be infinite: then nothing that is taken is owed. */
   constructor(unitsPerSecond: number, burst: number) {
     this.#perMs = unitsPerSecond / 1000;
     this.#burst = burst;
+    this.#taken = -burst;
   }
 
   get unitsPerSecond(): number {
     return this.#perMs * 1000;
   }
 
-  /** Holds for what is taken from now on. */
-  set unitsPerSecond(units: number) {
-    this.#perMs = units / 1000;
+  /** Position behind all that was taken. */
+  get position(): number {
+    return this.#taken;
   }
 
-  get #burstMs(): number {
-    return this.#burst / this.#perMs;
+  /** From now on, also for what is owed. */
+  setRate(unitsPerSecond: number, nowMs: number): void {
+    this.#paid = this.#paidBy(nowMs);
+    this.#paidAtMs = nowMs;
+    this.#perMs = unitsPerSecond / 1000;
+  }
+
+  /** No limit from now on: what is owed is forgiven, and nothing is saved. */
+  lift(): void {
+    this.#paid = this.#taken;
+    this.#perMs = Infinity;
   }
 
   /** Takes `units`; how long until they are paid, ms. */
   take(units: number, nowMs: number): number {
-    const earliestMs = nowMs - Math.max(this.#burstMs, LATENESS_MS);
-    const fromMs = this.#paidUntilMs === undefined ? nowMs - this.#burstMs : Math.max(this.#paidUntilMs, earliestMs);
-    this.#paidUntilMs = fromMs + units / this.#perMs;
-    return Math.max(0, this.#paidUntilMs - nowMs);
+    if (this.#perMs === Infinity) return 0;
+    this.#paidAtMs ??= nowMs;
+    const saved = Math.max(this.#burst, LATENESS_MS * this.#perMs);
+    this.#taken = Math.max(this.#taken, this.#paidBy(nowMs) - saved) + units;
+    return this.owedMs(nowMs);
+  }
+
+  /** How long until all is paid up to a position, ms. */
+  owedMs(nowMs: number, position = this.#taken): number {
+    return Math.max(0, (position - this.#paidBy(nowMs)) / this.#perMs);
   }
 
   /** Takes back what was taken and not used. */
   giveBack(units: number): void {
-    if (this.#paidUntilMs !== undefined) this.#paidUntilMs -= units / this.#perMs;
+    if (this.#perMs !== Infinity) this.#taken -= units;
   }
 
   /** Nothing is owed for what was taken, and the burst has come together again: it is as if it were new. */
   isFull(nowMs: number): boolean {
-    return this.#paidUntilMs === undefined || this.#paidUntilMs <= nowMs - this.#burstMs;
+    return this.#taken <= this.#paidBy(nowMs) - this.#burst;
+  }
+
+  #paidBy(nowMs: number): number {
+    if (this.#perMs === Infinity || this.#paidAtMs === undefined) return this.#paid;
+    return this.#paid + (nowMs - this.#paidAtMs) * this.#perMs;
   }
 }
 

@@ -33,6 +33,8 @@ const SHRINK = 0.6;
 /** While flushes are well, and while they are still within their limit. */
 const GROWTH_PER_S = 1.6;
 const CAREFUL_GROWTH_PER_S = 1.1;
+/** Nobody sleeps longer for a budget without asking again: it may have grown, or been lifted. */
+const LONGEST_WAIT_MS = 1000;
 /** A budget that nobody waited for in such a time has no effect. */
 const WITHOUT_EFFECT_MS = 2000;
 
@@ -46,6 +48,7 @@ export class RecordingFirst implements FlushObserver {
   #limitMs = Infinity;
   #shrunkAtMs = -Infinity;
   #grownAtMs = -Infinity;
+  /** Until when somebody waits, or did, as far as it is known. */
   #waitedAtMs = -Infinity;
   #lastMs = 0;
   #maxMs = 0;
@@ -78,9 +81,9 @@ export class RecordingFirst implements FlushObserver {
     if (this.#flushBeganMs === undefined) return;
     const tookMs = nowMs - this.#flushBeganMs;
     this.#flushBeganMs = undefined;
+    if (this.#recordings === 0) return;
     this.#lastMs = tookMs;
     this.#maxMs = Math.max(this.#maxMs, tookMs);
-    if (this.#recordings === 0) return;
     if (tookMs > this.#limitMs) this.#shrink(nowMs);
     else this.#grow(nowMs, tookMs <= this.#limitMs / 2 ? GROWTH_PER_S : CAREFUL_GROWTH_PER_S);
   }
@@ -91,12 +94,14 @@ export class RecordingFirst implements FlushObserver {
     const spend = (bytes: number, nowMs: number) => this.#spend(share, bytes, nowMs);
     const pieceBytes = () =>
       this.#recordings === 0 ? MAX_PIECE_BYTES : Math.min(RECORDING_PIECE_BYTES, share.pieceBytes);
+    const owedMs = (nowMs: number) => this.#waiting(share.owedMs(nowMs), nowMs);
     return {
-      cause: 'recordingFirst',
+      cause: share.cause,
       get pieceBytes() {
         return pieceBytes();
       },
       spend,
+      owedMs,
       end: () => share.end(),
     };
   }
@@ -114,8 +119,13 @@ export class RecordingFirst implements FlushObserver {
     if (this.#recordings === 0) return 0;
     this.#sent.add(bytes, nowMs);
     this.#judgeFlushUnderWay(nowMs);
-    const waitMs = share.spend(bytes, nowMs);
-    if (waitMs > 0) this.#waitedAtMs = nowMs;
+    return this.#waiting(share.spend(bytes, nowMs), nowMs);
+  }
+
+  /** Notes that somebody has to wait so long; how long until it asks again. */
+  #waiting(owedMs: number, nowMs: number): number {
+    const waitMs = Math.min(LONGEST_WAIT_MS, owedMs);
+    if (waitMs > 0) this.#waitedAtMs = Math.max(this.#waitedAtMs, nowMs + waitMs);
     return waitMs;
   }
 
@@ -133,9 +143,9 @@ export class RecordingFirst implements FlushObserver {
     if (sent === 0) return;
     this.#shrunkAtMs = nowMs;
     this.#grownAtMs = nowMs;
-    this.#waitedAtMs = nowMs;
+    this.#waitedAtMs = Math.max(this.#waitedAtMs, nowMs);
     const from = Math.min(this.#budget.bytesPerSecond, sent);
-    this.#budget.bytesPerSecond = Math.max(this.#minBytesPerSecond, from * SHRINK);
+    this.#budget.setRate(Math.max(this.#minBytesPerSecond, from * SHRINK), nowMs);
   }
 
   #grow(nowMs: number, perS: number): void {
@@ -143,11 +153,11 @@ export class RecordingFirst implements FlushObserver {
     if (nowMs - this.#waitedAtMs > WITHOUT_EFFECT_MS) return this.#lift();
     const elapsedS = Math.min(WITHOUT_EFFECT_MS, nowMs - this.#grownAtMs) / 1000;
     this.#grownAtMs = nowMs;
-    this.#budget.bytesPerSecond *= perS ** elapsedS;
+    this.#budget.setRate(this.#budget.bytesPerSecond * perS ** elapsedS, nowMs);
   }
 
   #lift(): void {
-    this.#budget.bytesPerSecond = Infinity;
+    this.#budget.lift();
   }
 }
 

@@ -20,15 +20,13 @@ export interface SendRangeOptions {
   readonly sender: Sender;
   readonly limiter: RateLimiter;
   readonly signal?: AbortSignal | undefined;
-  /** Called after each piece, with the time of performance.now(). */
-  readonly onPiece?: (nowMs: number) => void;
   readonly meter?: SessionMeter;
 }
 
 /** One timer for all sessions of this thread. */
 const wakeups = new Wakeups({ keepsProcess: true });
 
-/** Sessions that sleep now, of all archives. */
+/** Sessions that sleep now, of all archives: for tests, which wait for a session to sleep. */
 export const sleepingSessions = (): number => wakeups.size;
 
 /**
@@ -89,11 +87,14 @@ class Sending implements Sleeper {
   #at = 0;
   /** Until when the limiter makes it wait. */
   #dueMs = -Infinity;
+  /** Sleeps, or is being woken. */
+  #isAsleep = false;
   #asleepSinceMs = 0;
   #isListening = false;
 
   constructor(options: SendRangeOptions) {
     this.#options = options;
+    this.#oweAt(performance.now());
   }
 
   /** Sends the bytes of a slice; `file` is open where they are in one. */
@@ -109,10 +110,30 @@ class Sending implements Sleeper {
     const cut = this.#cut;
     if (cut === undefined) return;
     try {
+      if (this.#isAsleep && !this.#getUp()) return;
       if (this.#run(cut) === 'done') cut.resolve();
     } catch (error) {
       cut.reject(error);
     }
+  }
+
+  /** Asks what the limiter says by now: sleeps on if it still holds the session up. */
+  #getUp(): boolean {
+    const { limiter, meter } = this.#options;
+    const nowMs = performance.now();
+    this.#oweAt(nowMs);
+    if (this.#dueMs > nowMs) {
+      wakeups.add(this, this.#dueMs, nowMs);
+      return false;
+    }
+    this.#isAsleep = false;
+    meter?.stalled(limiter.cause ?? 'policy', nowMs - this.#asleepSinceMs);
+    return true;
+  }
+
+  /** Waits for what is owed already, by others too. */
+  #oweAt(nowMs: number): void {
+    this.#dueMs = nowMs + checkedWait(this.#options.limiter.owedMs?.(nowMs) ?? 0);
   }
 
   /** Until the slice is sent, or something has to be waited for: that goes on by itself then. */
@@ -141,10 +162,7 @@ class Sending implements Sleeper {
 
   #sent(bytes: number, nowMs: number): void {
     this.#at += bytes;
-    this.#options.onPiece?.(nowMs);
-    const waitMs = this.#options.limiter.spend(bytes, nowMs);
-    if (!(waitMs >= 0)) throw new RangeError(`a limiter lets wait for 0 ms or more, not ${waitMs}`);
-    this.#dueMs = nowMs + waitMs;
+    this.#dueMs = nowMs + checkedWait(this.#options.limiter.spend(bytes, nowMs));
   }
 
   /** After an enqueue that was refused or filled the queue: returns when the piece is queued, and more may be. */
@@ -165,6 +183,7 @@ class Sending implements Sleeper {
 
   /** Until the limiter's time, or the end of the connection. */
   #sleep(nowMs: number): 'waiting' {
+    this.#isAsleep = true;
     this.#asleepSinceMs = nowMs;
     wakeups.add(this, this.#dueMs, nowMs);
     if (!this.#isListening) this.#listen();
@@ -172,8 +191,6 @@ class Sending implements Sleeper {
   }
 
   wake(): void {
-    const { limiter, meter } = this.#options;
-    meter?.stalled(limiter.cause ?? 'policy', performance.now() - this.#asleepSinceMs);
     this.#goOn();
   }
 
@@ -192,6 +209,11 @@ class Sending implements Sleeper {
     wakeups.cancel(this);
     this.#cut?.reject(gone(sender));
   };
+}
+
+function checkedWait(waitMs: number): number {
+  if (!(waitMs >= 0)) throw new RangeError(`a limiter lets wait for 0 ms or more, not ${waitMs}`);
+  return waitMs;
 }
 
 const isBlocked = (state: SenderState) => state === 'softLimit' || state === 'hardLimit';

@@ -23,7 +23,10 @@ export interface SendingStats {
   };
   /** Handed to the kernel by the addon's senders, taken by streams; of sessions under way so far. */
   readonly bytes: Readonly<Record<Sender['kind'], number>>;
-  /** Waits that have ended, by what was waited for: `client` is a sender at its soft barrier, all others are limits. */
+  /**
+   * Waits that have ended, by what was waited for: `client` is a sender at its soft barrier (its client is slow, or its
+   * disk, or it waits for a thread), all others are limits.
+   */
   readonly stalls: Readonly<Record<StallCause, Stalls>>;
   /** Time in each state of the sender, ms, over all sessions, by the state that was seen last. */
   readonly stateMs: Readonly<Record<OpenState, number>>;
@@ -32,6 +35,13 @@ export interface SendingStats {
 }
 
 export type OpenState = Exclude<SenderState, 'closed'>;
+
+/** Why a session has ended before its time. */
+export interface Failure {
+  readonly error: unknown;
+  /** The caller's signal ended it, and the error is its reason, whatever that is. */
+  readonly isAborted: boolean;
+}
 
 const NO_STALLS: Record<StallCause, Stalls> = {
   client: { count: 0, ms: 0 },
@@ -62,7 +72,7 @@ export class SendingCounters {
   }
 
   /** @internal Of a meter. */
-  end(meter: SessionMeter, failure: unknown): void {
+  end(meter: SessionMeter, failure: Failure | undefined): void {
     this.#active.delete(meter);
     const { sender } = meter;
     if (sender !== undefined) this.#bytes[sender.kind] += sender.sent();
@@ -109,9 +119,9 @@ export class SendingCounters {
   }
 }
 
-function failureName(failure: unknown): ErrorCode | 'aborted' | 'other' {
-  if (failure instanceof FootageError) return failure.code;
-  return failure instanceof Error && failure.name === 'AbortError' ? 'aborted' : 'other';
+function failureName({ error, isAborted }: Failure): ErrorCode | 'aborted' | 'other' {
+  if (isAborted) return 'aborted';
+  return error instanceof FootageError ? error.code : 'other';
 }
 
 /** What one session reports. */
@@ -148,7 +158,7 @@ export class SessionMeter {
   }
 
   /** The end of the session, and what it failed of. */
-  end(failure: unknown): void {
+  end(failure?: Failure): void {
     this.settle(performance.now());
     this.#counters.end(this, failure);
   }

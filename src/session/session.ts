@@ -8,7 +8,7 @@ import { type SendTarget, senderFor } from '../sender/for-target.ts';
 import type { Sender, SenderOptions } from '../sender/sender.ts';
 import { MediaTimes } from './media-times.ts';
 import { type Multipart, multipartOf } from './multipart.ts';
-import { FRESH_MS, type Leases } from './leases.ts';
+import type { Leased, Leases } from './leases.ts';
 import type { Manifest } from './manifest.ts';
 import type { Pacing, SessionTraits } from './pacing.ts';
 import type { Plan } from './plan.ts';
@@ -76,7 +76,7 @@ export class Answer {
     this.#media = media;
     this.#segments = segments;
     this.#deps = deps;
-    this.#renewLease();
+    this.#deps.leases.renew(this.#leased);
   }
 
   /** Bytes of the whole answer. */
@@ -108,9 +108,9 @@ export class Answer {
     return multipartOf(this.#file, ranges, this.contentType);
   }
 
-  #renewLease(): void {
-    // Named after the answer: a player that asks for one answer in many pieces renews one lease.
-    this.#deps.leases.renew(this.etag, this.#segments, this.#deps.now());
+  /** Named after the answer: a player that asks for one answer in many pieces renews one lease. */
+  get #leased(): Leased {
+    return { id: this.etag, segments: this.#segments, now: this.#deps.now };
   }
 
   /**
@@ -130,9 +130,10 @@ export class Answer {
     const meter = this.#deps.counters.begin();
     try {
       await this.#sendBody(target, body, { ...options, limiter, meter, signal });
-      meter.end(undefined);
+      meter.end();
     } catch (error) {
-      meter.end(error);
+      const isAborted = options.signal?.aborted === true && error === options.signal.reason;
+      meter.end({ error, isAborted });
       throw error;
     } finally {
       limiter.end?.();
@@ -153,20 +154,15 @@ export class Answer {
     const { limiter, meter, signal } = running;
     const sender = await this.#sender(target, { ...running.sender, ...barriersOf(limiter, running.sender) }, signal);
     meter.sender = sender;
-    let renewAtMs = performance.now() + FRESH_MS;
-    const onPiece = (nowMs: number) => {
-      if (nowMs < renewAtMs) return;
-      renewAtMs = nowMs + FRESH_MS;
-      this.#renewLease();
-    };
+    const release = this.#deps.leases.hold(this.#leased);
     try {
-      await sendRange(file, range, { sender, limiter, signal, onPiece, meter });
+      await sendRange(file, range, { sender, limiter, signal, meter });
     } catch (error) {
       target.destroy();
       throw error;
     } finally {
       sender.close();
-      this.#renewLease();
+      release();
     }
   }
 
@@ -213,7 +209,9 @@ interface Running extends Pick<SendOptions, 'sender'> {
 /** What a session that is paced queues at most, unless the caller has said so. */
 function barriersOf({ pieceBytes }: RateLimiter, given: SenderOptions = {}): SenderOptions {
   if (given.softBarrier !== undefined || pieceBytes >= MAX_PIECE_BYTES) return {};
-  return { softBarrier: Math.min(QUEUED_PIECES * pieceBytes, given.hardBarrier ?? Infinity) };
+  const bytes = Math.min(QUEUED_PIECES * pieceBytes, given.hardBarrier ?? Infinity);
+  // A limiter of the user's may have pieces of any size: senders count whole bytes.
+  return { softBarrier: Math.max(1, Math.floor(bytes)) };
 }
 
 /** IPv4 clients of a server that listens on IPv6 are told in the form of the latter. */

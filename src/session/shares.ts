@@ -39,8 +39,15 @@ export class SharedRate {
     return this.#account.unitsPerSecond;
   }
 
-  set bytesPerSecond(bytesPerSecond: number) {
-    this.#account.unitsPerSecond = bytesPerSecond;
+  /** From now on, also for what is reserved. */
+  setRate(bytesPerSecond: number, nowMs: number): void {
+    this.#account.setRate(bytesPerSecond, nowMs);
+    this.#measure();
+  }
+
+  /** No limit from now on, and nothing is owed any more. */
+  lift(): void {
+    this.#account.lift();
     this.#measure();
   }
 
@@ -51,8 +58,10 @@ export class SharedRate {
 
   /** Notes that a session is active; `lastCall` is what this returned to it the last time. */
   answer(lastCall: number, nowMs: number): number {
-    if (nowMs - this.#calledAtMs >= ROLL_CALL_MS) {
-      this.#before = this.#present;
+    const calls = Math.floor((nowMs - this.#calledAtMs) / ROLL_CALL_MS);
+    if (calls >= 1) {
+      // Nobody answered the calls between, if there were any.
+      this.#before = calls === 1 ? this.#present : 0;
       this.#present = 0;
       this.#rollCall++;
       this.#calledAtMs = nowMs;
@@ -72,6 +81,16 @@ export class SharedRate {
   /** Reserves bytes behind all that is reserved already; how long until they are paid, ms. */
   reserve(bytes: number, nowMs: number): number {
     return this.#account.take(bytes, nowMs);
+  }
+
+  /** Behind all that is reserved: who waits for it to be paid remembers it. */
+  get position(): number {
+    return this.#account.position;
+  }
+
+  /** How long until all is paid up to a position, ms. */
+  owedMs(nowMs: number, position: number): number {
+    return this.#account.owedMs(nowMs, position);
   }
 
   giveBack(bytes: number): void {
@@ -104,6 +123,8 @@ export class Share implements RateLimiter {
   readonly #isCounted: boolean;
   /** Reserved and not used yet. */
   #reservedBytes = 0;
+  /** What has to be paid before it may send. */
+  #position: number | undefined;
   #call = NEVER;
 
   constructor(rate: SharedRate, { cause, beganMs, lengthBytes = Infinity, onEnd }: ShareOptions) {
@@ -122,12 +143,22 @@ export class Share implements RateLimiter {
   spend(bytes: number, nowMs: number): number {
     if (this.#isCounted) this.#call = this.#rate.answer(this.#call, nowMs);
     this.#reservedBytes -= bytes;
+    // Without a limit nothing is reserved: it would be there for nothing when there is one.
+    if (this.#rate.bytesPerSecond === Infinity) this.#reservedBytes = 0;
     if (this.#reservedBytes >= 0) return 0;
     const quantum = this.#rate.quantumBytes;
     // More than one only where a piece was cut before the quantum became smaller.
     const wanted = Math.ceil(-this.#reservedBytes / quantum) * quantum;
     this.#reservedBytes += wanted;
-    return this.#rate.reserve(wanted, nowMs);
+    const waitMs = this.#rate.reserve(wanted, nowMs);
+    this.#position = this.#rate.position;
+    return waitMs;
+  }
+
+  /** Before the first piece: until what others have reserved by then is paid. Later: until its own is. */
+  owedMs(nowMs: number): number {
+    this.#position ??= this.#rate.position;
+    return this.#rate.owedMs(nowMs, this.#position);
   }
 
   end(): void {

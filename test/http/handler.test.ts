@@ -208,6 +208,16 @@ describe.each(WAYS)('with the %s sender', (_kind, native) => {
     expect(tookMs).toBeGreaterThan((0.5 * 1000 * (bytes.length - burst)) / rate);
   });
 
+  test('barriers and idle timeout are those of the handler: a client that takes nothing is given up', async () => {
+    const archive = await opened({ native });
+    const sender = { softBarrier: 1 << 20, hardBarrier: 2 << 20, idleTimeoutMs: 400 };
+    const running = await listen(http.createServer(archive.handler({ sender })));
+    onTestFinished(() => running[Symbol.asyncDispose]());
+    const client = await stalledClient(running.port, `GET ${BIG} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await until('it is given up', () => archive.stats().sending.sessions.failed.E_CLIENT_GONE === 1);
+    client.destroy();
+  });
+
   test('TLS: the same bytes', async () => {
     const archive = await opened({ native });
     const running = await listen(https.createServer(certificate, archive.handler()));

@@ -237,6 +237,26 @@ describe.each(WAYS)('with the %s sender', (kind, native) => {
     client.destroy();
   });
 
+  test('trap 9: nor one that is paced, whose pieces all fit into the socket', async () => {
+    const piece = file.data.subarray(0, 10_000);
+    await using running = await serve(async (_req, res) => {
+      res.setHeader('Content-Length', 10 * piece.length);
+      const sender = await senderFor(res, { native });
+      const shared = file.open();
+      for (let i = 0; i < 10; i++) {
+        sender.enqueue({ kind: 'file', file: shared, offset: 0, length: piece.length });
+        await sleep(300);
+      }
+      shared.release();
+      await sender.drained();
+      sender.close();
+      res.end();
+    });
+    running.server.setTimeout(1000);
+    expect((await get(running.port)).length).toBe(10 * piece.length);
+    await running.handled();
+  });
+
   test('trap 10: res.destroy() in mid-transfer ends the transfer and releases the descriptors', async () => {
     const responses: ServerResponse[] = [];
     await using running = await fileServer((res) => responses.push(res), native);
@@ -411,7 +431,7 @@ describe('answers that must not be bypassed', () => {
   });
 });
 
-test('trap 11: stalled clients do not starve file work', async () => {
+test('trap 11: hundreds of stalled clients hold no thread, and do not starve file work', async () => {
   const big = makeFile(30_000_000);
   await using running = await serve(async (_req, res) => {
     res.setHeader('Content-Length', big.data.length);
@@ -423,8 +443,10 @@ test('trap 11: stalled clients do not starve file work', async () => {
     sender.close();
   });
   const clients: Socket[] = [];
-  for (let i = 0; i < 12; i++) clients.push(await stalledClient(running.port));
+  for (let i = 0; i < 300; i++) clients.push(await stalledClient(running.port));
+  await until('no job is at work', () => addon.sendPool?.().running === 0);
   await sleep(100);
+  expect(addon.sendPool?.()).toMatchObject({ running: 0, waiting: 0 });
   let slowest = 0;
   for (let i = 0; i < 20; i++) {
     const begun = performance.now();

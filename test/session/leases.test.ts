@@ -1,13 +1,25 @@
 /** Leases are written once a minute, and hold ten minutes from any moment at which they were wanted. */
-import { expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Leases } from '../../src/session/leases.ts';
 
 const MINUTE_MS = 60_000;
 
-function rig() {
-  const written: { id: string; nowUtcMs: number; untilUtcMs: number }[] = [];
-  const leases = new Leases((id, _segments, nowUtcMs, untilUtcMs) => written.push({ id, nowUtcMs, untilUtcMs }));
-  return { written, renew: (id: string, minutes: number) => leases.renew(id, ['s'], minutes * MINUTE_MS) };
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] }));
+afterEach(() => void vi.useRealTimers());
+
+function rig(fails: () => boolean = () => false) {
+  const written: { id: string; minute: number; untilUtcMs: number }[] = [];
+  const leases = new Leases((id, _segments, nowUtcMs, untilUtcMs) => {
+    if (fails()) throw new Error('database or disk is full');
+    written.push({ id, minute: nowUtcMs / MINUTE_MS, untilUtcMs });
+  });
+  const leased = (id: string, now: () => number) => ({ id, segments: ['s'], now });
+  return {
+    written,
+    leases,
+    leased,
+    renew: (id: string, minute: number) => leases.renew(leased(id, () => minute * MINUTE_MS)),
+  };
 }
 
 test('a lease that is wanted again and again is written once a minute, and never ends too soon', () => {
@@ -17,7 +29,7 @@ test('a lease that is wanted again and again is written once a minute, and never
     const untilUtcMs = written.at(-1)?.untilUtcMs ?? 0;
     expect(untilUtcMs).toBeGreaterThanOrEqual((second / 60 + 10) * MINUTE_MS);
   }
-  expect(written.map(({ nowUtcMs }) => nowUtcMs / MINUTE_MS)).toEqual([0, 1, 2, 3, 4, 5]);
+  expect(written.map(({ minute }) => minute)).toEqual([0, 1, 2, 3, 4, 5]);
 });
 
 test('each answer has its own', () => {
@@ -32,5 +44,32 @@ test('a clock that is stepped back makes them anew', () => {
   renew('a', 100);
   renew('a', 10);
   renew('a', 10.5);
-  expect(written.map(({ nowUtcMs }) => nowUtcMs / MINUTE_MS)).toEqual([100, 10]);
+  expect(written.map(({ minute }) => minute)).toEqual([100, 10]);
+});
+
+test('one that could not be written is tried again at once', () => {
+  const warnings = vi.spyOn(process, 'emitWarning').mockReturnValue();
+  onTestFinished(() => void warnings.mockRestore());
+  let full = true;
+  const { written, renew } = rig(() => full);
+  renew('a', 0);
+  full = false;
+  renew('a', 0.1);
+  expect(warnings).toHaveBeenCalledOnce();
+  expect(written.map(({ minute }) => minute)).toEqual([0.1]);
+});
+
+test('what is held does not lapse while nothing moves, and leaves no timer', () => {
+  const { written, leases, leased } = rig();
+  const now = () => performance.now();
+  const release = leases.hold(leased('a', now));
+  for (let minute = 0; minute < 30; minute++) {
+    vi.advanceTimersByTime(MINUTE_MS);
+    const leftMs = (written.at(-1)?.untilUtcMs ?? now()) - now();
+    if (minute > 0) expect(leftMs).toBeGreaterThan(9 * MINUTE_MS);
+  }
+  expect(vi.getTimerCount()).toBe(1);
+  release();
+  expect(vi.getTimerCount()).toBe(0);
+  expect((written.at(-1)?.untilUtcMs ?? 0) - now()).toBeGreaterThanOrEqual(10 * MINUTE_MS);
 });

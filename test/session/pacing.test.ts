@@ -71,6 +71,27 @@ describe('limits together', () => {
     expect(calls).toEqual(['a 50 3', 'b 50 3', 'a ends', 'b ends']);
   });
 
+  test('all are ended, also if the end of one fails; that is not kept quiet', () => {
+    const ended: string[] = [];
+    const limiter = { pieceBytes: 1, spend: () => 0 };
+    const both = together([
+      { ...limiter, end: fails },
+      { ...limiter, end: () => void ended.push('other') },
+    ]);
+    expect(() => both.end?.()).toThrow('on purpose');
+    expect(ended).toEqual(['other']);
+  });
+
+  test('what is owed already is that of the one that lets wait longest, and is named after it', () => {
+    const limits = new Pacing({ client: rate(900_000), server: rate(100_000) }, undefined);
+    const one = limits.limiter(traits());
+    one.spend(50_000, 0);
+    const other = limits.limiter(traits());
+    expect(other.owedMs?.(0)).toBeGreaterThan(500);
+    expect(other.cause).toBe('serverRate');
+    expect(other.owedMs?.(10_000)).toBe(0);
+  });
+
   test('a rate of the call takes the place of that of each session, and of no other', () => {
     near(speedAt(300_000), 300_000);
     near(speedAt(900_000), 500_000);

@@ -28,6 +28,7 @@ function run(policy: RecordingFirst, endMs: number, flushMs: (bytesPerSecond: nu
         sent.push({ atMs: nowMs, bytes });
         return one.limiter.spend(bytes, nowMs);
       },
+      owedMs: (nowMs: number) => one.limiter.owedMs?.(nowMs) ?? 0,
     },
   }));
   const results = simulate(watched, endMs, (nowMs) => {
@@ -111,6 +112,62 @@ describe('while a recording waits for the disk', () => {
     policy.recording();
     expect(run(policy, 20_000, () => 100).total(10_000, 20_000) / 10).toBeLessThan(6_000_000);
   });
+});
+
+/** A policy of a recording whose flushes have just taken too long, and a session of it that waits. */
+function slowedDown() {
+  const policy = new RecordingFirst();
+  const ended = policy.recording();
+  const share = policy.share(0);
+  // Without a budget nothing is reserved that could be used up under one.
+  for (let i = 0; i < 10; i++) share.spend(PIECE_BYTES, 0);
+  policy.began(0, INTERVAL_MS);
+  const judge = (tookMs: number, atMs: number) => {
+    policy.began(atMs - tookMs, INTERVAL_MS);
+    policy.ended(atMs);
+  };
+  judge(900, 900);
+  return { policy, ended, share, judge };
+}
+
+describe('a session that waits for the budget', () => {
+  test('waits from the first piece on, whatever went when there was none', () => {
+    const { share } = slowedDown();
+    expect(share.spend(PIECE_BYTES, 900)).toBeGreaterThan(0);
+  });
+
+  test('asks again after a second at the latest, and goes on as soon as the last recording has ended', () => {
+    const { share, ended } = slowedDown();
+    for (let i = 0; i < 50; i++) share.spend(PIECE_BYTES, 900);
+    expect([share.spend(PIECE_BYTES, 900), share.owedMs?.(1900)]).toEqual([1000, 1000]);
+    ended();
+    expect(share.owedMs?.(2900)).toBe(0);
+  });
+
+  test('waits less when the budget grows, and counts as waiting all the while', () => {
+    const { share, judge, policy } = slowedDown();
+    for (let i = 0; i < 50; i++) share.spend(PIECE_BYTES, 900);
+    let waitedMs = 0;
+    for (let nowMs = 1900; (share.owedMs?.(nowMs) ?? 0) > 0; nowMs += 1000) {
+      waitedMs += 1000;
+      judge(20, nowMs);
+      expect(policy.state().budgetBytesPerSecond).not.toBeNull();
+    }
+    // Without growth it would be 8 s and more.
+    expect(waitedMs).toBeGreaterThan(2000);
+    expect(waitedMs).toBeLessThan(7000);
+  });
+});
+
+test('flushes count while something is recorded', () => {
+  const policy = new RecordingFirst();
+  policy.began(0, INTERVAL_MS);
+  policy.ended(300);
+  expect(policy.state().flushMs).toEqual({ last: 0, max: 0 });
+  policy.recording();
+  policy.began(1000, INTERVAL_MS);
+  policy.ended(1200);
+  expect(policy.state().flushMs).toEqual({ last: 200, max: 200 });
 });
 
 /** A disk that is busy for 10 s. */

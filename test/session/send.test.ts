@@ -10,6 +10,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { FootageError } from '../../src/errors.ts';
 import type { Piece, Sender, SenderState, SharedFile } from '../../src/sender/sender.ts';
 import { rateLimiter, type RateLimiter } from '../../src/session/rate.ts';
+import { SendingCounters } from '../../src/session/sending-stats.ts';
 import { sendRange } from '../../src/session/send.ts';
 import { type Slice, VirtualFile } from '../../src/session/virtual-file.ts';
 import { openDescriptors, settledDescriptors, until } from '../sender/rig.ts';
@@ -289,6 +290,27 @@ describe('the order of limits', () => {
       // The last piece is not waited for.
       expect(performance.now() - startMs).toBeGreaterThan((1000 * (length - burst - limiter.pieceBytes)) / rate);
       expect(performance.now() - startMs).toBeLessThan((1000 * (length - burst)) / rate + 200);
+    });
+
+    test('a limiter that fails when a sleep is over ends the session, and keeps no other asleep', async () => {
+      const reason = new Error('on purpose');
+      const failing: RateLimiter = {
+        pieceBytes: 8,
+        spend: () => 100,
+        get cause(): 'policy' {
+          throw reason;
+        },
+      };
+      const [sender, other] = [new FakeSender(), new FakeSender()];
+      const meter = new SendingCounters().begin();
+      const file = virtualFile();
+      const failed = sendRange(file, { start: 0, end: file.length }, { sender, limiter: failing, meter });
+      const sent = send(other, { limiter: { pieceBytes: 8, spend: () => 100 } });
+      const ends = [expect(failed).rejects.toBe(reason), sent];
+      await turn();
+      await vi.advanceTimersByTimeAsync(200);
+      await Promise.all(ends);
+      expect(other.bytes).toEqual([...data]);
     });
 
     test('a wait longer than a timer of Node can be does not end at once', async () => {

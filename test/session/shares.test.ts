@@ -123,6 +123,66 @@ test('pieces get smaller with the number of sessions, down to a floor', () => {
   expect(sizes.at(-1)).toBe(16 * 2 ** 10);
 });
 
+const shareOf = (rate: SharedRate) => new Share(rate, { cause: 'serverRate', beganMs: 0 });
+
+test('sessions that have gone long ago make no piece smaller', () => {
+  const shared = new SharedRate(RATE, 0);
+  const alone = shareOf(shared).pieceBytes;
+  for (let i = 0; i < 1000; i++) shareOf(shared).end();
+  expect(shareOf(shared).pieceBytes).toBeLessThan(alone);
+  expect(new Share(shared, { cause: 'serverRate', beganMs: 60_000 }).pieceBytes).toBe(alone);
+});
+
+describe('when the rate changes', () => {
+  test('without one nothing is reserved: what went before it came counts no more, and none goes for nothing', () => {
+    const shared = new SharedRate(Infinity, 0);
+    const one = shareOf(shared);
+    expect(one.spend(1000, 0)).toBe(0);
+    shared.setRate(1_000_000, 0);
+    expect(one.spend(1000, 0)).toBeGreaterThan(0);
+  });
+
+  test('what is owed costs what it costs now, and what is given back no more than was paid', () => {
+    const shared = new SharedRate(1_000_000, 0);
+    const [one, other] = [shareOf(shared), shareOf(shared)];
+    const waitMs = one.spend(1, 0);
+    shared.setRate(100_000, 0);
+    expect(one.owedMs(0)).toBeCloseTo(10 * waitMs, 6);
+    shared.setRate(2_000_000, 0);
+    expect(one.owedMs(0)).toBeCloseTo(waitMs / 2, 6);
+    shared.setRate(100_000, 0);
+    one.end();
+    expect(other.spend(1, 0)).toBeCloseTo((other.pieceBytes + 1) / 100, 6);
+  });
+
+  test('nothing is owed when it is lifted, nor saved for the next', () => {
+    const shared = new SharedRate(1000, 0);
+    const one = shareOf(shared);
+    expect(one.spend(1, 0)).toBeGreaterThan(1000);
+    shared.lift();
+    expect([one.owedMs(0), one.spend(1e9, 5000)]).toEqual([0, 0]);
+    shared.setRate(1000, 10_000);
+    expect(one.owedMs(10_000)).toBe(0);
+    expect(one.spend(1, 10_000)).toBeGreaterThan(1000);
+  });
+});
+
+test('who begins waits for what others owe already, and not for what they take while it does', () => {
+  const shared = new SharedRate(100_000, 100_000);
+  const begin = () => shareOf(shared);
+  const [one, other] = [begin(), begin()];
+  expect(one.spend(1, 0)).toBe(0);
+  // Within the burst.
+  expect(begin().owedMs(0)).toBe(0);
+  const waitMs = one.spend(200_000, 0);
+  expect(waitMs).toBeGreaterThan(0);
+  const late = begin();
+  expect(late.owedMs(0)).toBeCloseTo(waitMs, 6);
+  other.spend(100_000, 0);
+  expect(late.owedMs(waitMs / 2)).toBeCloseTo(waitMs / 2, 6);
+  expect(late.owedMs(waitMs + 1)).toBe(0);
+});
+
 describe('clients', () => {
   const options = { bytesPerSecond: 1_000_000, burstBytes: 300_000 };
 
