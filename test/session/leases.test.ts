@@ -7,17 +7,18 @@ const MINUTE_MS = 60_000;
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] }));
 afterEach(() => void vi.useRealTimers());
 
+const leased = (id: string, now: () => number) => ({ id, segments: ['s'], now });
+const clock = () => performance.now();
+
 function rig(fails: () => boolean = () => false) {
   const written: { id: string; minute: number; untilUtcMs: number }[] = [];
   const leases = new Leases((id, _segments, nowUtcMs, untilUtcMs) => {
     if (fails()) throw new Error('database or disk is full');
     written.push({ id, minute: nowUtcMs / MINUTE_MS, untilUtcMs });
   });
-  const leased = (id: string, now: () => number) => ({ id, segments: ['s'], now });
   return {
     written,
     leases,
-    leased,
     renew: (id: string, minute: number) => leases.renew(leased(id, () => minute * MINUTE_MS)),
   };
 }
@@ -49,7 +50,7 @@ test('a clock that is stepped back makes them anew', () => {
 
 test('one that could not be written is tried again at once', () => {
   const warnings = vi.spyOn(process, 'emitWarning').mockReturnValue();
-  onTestFinished(() => void warnings.mockRestore());
+  onTestFinished(() => warnings.mockRestore());
   let full = true;
   const { written, renew } = rig(() => full);
   renew('a', 0);
@@ -60,16 +61,15 @@ test('one that could not be written is tried again at once', () => {
 });
 
 test('what is held does not lapse while nothing moves, and leaves no timer', () => {
-  const { written, leases, leased } = rig();
-  const now = () => performance.now();
-  const release = leases.hold(leased('a', now));
+  const { written, leases } = rig();
+  const release = leases.hold(leased('a', clock));
   for (let minute = 0; minute < 30; minute++) {
     vi.advanceTimersByTime(MINUTE_MS);
-    const leftMs = (written.at(-1)?.untilUtcMs ?? now()) - now();
+    const leftMs = (written.at(-1)?.untilUtcMs ?? clock()) - clock();
     if (minute > 0) expect(leftMs).toBeGreaterThan(9 * MINUTE_MS);
   }
   expect(vi.getTimerCount()).toBe(1);
   release();
   expect(vi.getTimerCount()).toBe(0);
-  expect((written.at(-1)?.untilUtcMs ?? 0) - now()).toBeGreaterThanOrEqual(10 * MINUTE_MS);
+  expect((written.at(-1)?.untilUtcMs ?? 0) - clock()).toBeGreaterThanOrEqual(10 * MINUTE_MS);
 });
