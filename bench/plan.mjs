@@ -35,8 +35,11 @@ const WHOLE = ['1 h', '24 h'];
 const FIRST_UTC_MS = START_UTC_MS + HOUR_MS / 2 + 12_345;
 /** What a cold process has answered: a second of another camera. */
 const COLD = [{ camera: SMALL_CAMERA, start: START_UTC_MS / 1000, duration: 1 }];
-/** What a warm one has: besides, other hours and other months of this camera; none with a border in common. */
-const WARM = [...COLD, ...otherRanges(30, 1), ...otherRanges(5, 30 * 24 - 1)];
+/**
+ * What a warm one has: besides, other hours and other months of this camera. None begins or ends in a segment in which a
+ * measured one does: those are looked into for the first time.
+ */
+const WARM = [...COLD, ...otherRanges(30, 1), ...otherRanges(5, 30 * 24 - 130)];
 const RANGE_BYTES = 2 ** 20;
 const RANDOM_RANGES = 25;
 /** What the project promises for 30 days. */
@@ -81,7 +84,7 @@ function requestOf(name) {
 
 function otherRanges(count, hours) {
   return Array.from({ length: count }, (_, i) => {
-    const startUtcMs = FIRST_UTC_MS - (i + 1) * 61_000;
+    const startUtcMs = FIRST_UTC_MS + (100 + i) * HOUR_MS + i * 61_000;
     return { camera: CAMERA, start: startUtcMs / 1000, duration: (hours * HOUR_MS) / 1000 };
   });
 }
