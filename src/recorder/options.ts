@@ -6,18 +6,8 @@ import { FootageError } from '../errors.ts';
 import { MAX_TRACKS } from '../format/records.ts';
 import type { Track } from '../media.ts';
 import { checkSampleEntry } from '../mp4/sample-entry.ts';
+import { checkKeys, type KeysOf } from '../option-keys.ts';
 import type { RecorderOptions } from './recorder.ts';
-
-/** Every key of T: the compiler keeps the list complete. */
-export type KeysOf<T> = Readonly<Record<keyof T, true>>;
-
-/** @throws TypeError for a key that is not among the known ones */
-export function checkKeys(options: object, known: Readonly<Record<string, true>>, of: string): void {
-  for (const key of Object.keys(options)) {
-    if (Object.hasOwn(known, key)) continue;
-    throw new TypeError(`${of} has no option "${key}"; it has ${Object.keys(known).join(', ')}`);
-  }
-}
 
 interface Limits {
   readonly min: number;

@@ -2,7 +2,7 @@
  * The units of a fragmented answer: stretches of payload that are cut into fragments by themselves. Each window and each
  * block of a segment is one, and each packed segment.
  */
-import type { AnswerTrack, Piece, StoredPiece } from './pieces.ts';
+import { type AnswerTrack, type Piece, segmentOf, type StoredPiece } from './pieces.ts';
 import type { KeyPiece, PlacedKeys } from './keyframes.ts';
 import type { LaneSilence } from './fragment-lanes.ts';
 import { blockBytes, type Payload, type PiecePlace } from './payload.ts';
@@ -123,8 +123,7 @@ function laneOf(track: FragmentTrack, pieces: readonly UnitPiece[] | undefined):
 
 function addPiece(drafts: Map<string, Draft>, parts: readonly Part[], track: FragmentTrack, own: UnitPiece): void {
   const { piece, place } = own;
-  const segment = parts[piece.part]?.run.segments[piece.segment];
-  if (segment === undefined) throw new RangeError('a piece has a segment');
+  const segment = segmentOf(piece, parts);
   const zone = place.kind === 'packed' || piece.kind === 'keys' ? -1 : zoneOf(segment, piece);
   const key = `${piece.part}/${piece.segment}/${zone}`;
   const draft = drafts.get(key) ?? { segment, lanes: new Map<FragmentTrack, UnitPiece[]>(), start: Infinity };

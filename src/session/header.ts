@@ -25,7 +25,7 @@ import type { PiecePlace, Payload } from './payload.ts';
 import type { PackedSegment, Prefixes } from './packed.ts';
 import type { PlanSegment } from './run.ts';
 import type { Part } from './select.ts';
-import type { AnswerTrack, SilentPiece, StoredPiece } from './pieces.ts';
+import { type AnswerTrack, segmentOf, type SilentPiece, type StoredPiece } from './pieces.ts';
 import type { Timeline } from './timeline.ts';
 import type { Slice } from './virtual-file.ts';
 import { joinedTable, type WholeSegment } from './whole-tables.ts';
@@ -173,7 +173,7 @@ class TrackTablesWriter {
       this.#addSilence(piece, place);
     } else if (!this.#addWhole(piece, place)) {
       this.#writeWhole();
-      const segment = this.#segmentOf(piece);
+      const segment = segmentOf(piece, this.#input.parts);
       this.#negativeOffsets ||= hasNegativeOffsets(segment, piece);
       const block = piece.kind === 'block' ? blockTables(segment, piece) : undefined;
       if (block === undefined) this.#addSamples(piece);
@@ -184,15 +184,9 @@ class TrackTablesWriter {
     this.#samples += piece.count;
   }
 
-  #segmentOf({ part, segment }: StoredPiece): PlanSegment {
-    const found = this.#input.parts[part]?.run.segments[segment];
-    if (found === undefined) throw new RangeError('a piece has a segment');
-    return found;
-  }
-
   /** A segment that is known by its row alone costs a few numbers. */
   #addWhole(piece: StoredPiece, place: PiecePlace): boolean {
-    const { view, links } = this.#segmentOf(piece);
+    const { view, links } = segmentOf(piece, this.#input.parts);
     if ((place.kind !== 'block' && place.kind !== 'chain') || view !== undefined) return false;
     if (piece.lastTicks !== undefined) throw new RangeError('a block does not end at a joint');
     let samples = this.#samples;

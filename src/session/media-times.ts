@@ -1,8 +1,6 @@
 /** Which media time lies at which byte of an answer: for limits that go by what a player shows. */
-import type { SegmentRow } from '../catalog/catalog.ts';
 import { blockBytes, type Payload, type PiecePlace } from './payload.ts';
-import type { AnswerTrack, SilentPiece, StoredPiece } from './pieces.ts';
-import type { PlanSegment } from './run.ts';
+import { type AnswerTrack, linkStarts, segmentOf, type SilentPiece, type StoredPiece } from './pieces.ts';
 import { lastAtOrBelow } from './search.ts';
 import type { Part } from './select.ts';
 
@@ -106,12 +104,6 @@ function begins(
   }
 }
 
-function segmentOf({ part, segment }: StoredPiece, parts: readonly Part[]): PlanSegment {
-  const found = parts[part]?.run.segments[segment];
-  if (found === undefined) throw new RangeError('a piece has a segment');
-  return found;
-}
-
 function blockBegin(piece: StoredPiece, parts: readonly Part[]): number {
   const { source, sample } = piece;
   const segment = segmentOf(piece, parts);
@@ -120,12 +112,10 @@ function blockBegin(piece: StoredPiece, parts: readonly Part[]): number {
 }
 
 function linkBegins(piece: StoredPiece, shifts: Float64Array, track: AnswerTrack, parts: readonly Part[]): Begin[] {
-  const { source, start } = piece;
-  const { links } = segmentOf(piece, parts);
-  const firstDts = (row: SegmentRow | undefined) => row?.tracks[source.index]?.firstDts ?? 0;
-  const begin = firstDts(links[0]?.row);
-  return links.map(({ row }, i) => ({
+  const segment = segmentOf(piece, parts);
+  const starts = linkStarts(piece, segment, track.timescale);
+  return segment.links.map(({ row }, i) => ({
     at: (shifts[i] ?? 0) + (row.payload?.offset ?? 0),
-    ticks: start + ((firstDts(row) - begin) * track.timescale) / source.timescale,
+    ticks: starts[i] ?? 0,
   }));
 }

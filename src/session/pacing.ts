@@ -2,6 +2,7 @@
  * The pacing of an archive: the limits that hold for a session, each of them an option or a function of the user's. A
  * session goes as fast as the slowest of them lets it.
  */
+import { checkKeys, type KeysOf } from '../option-keys.ts';
 import { type RecordingFirst, type RecordingFirstOptions } from './recording-first.ts';
 import {
   checkRate,
@@ -9,7 +10,6 @@ import {
   rateLimiter,
   type RateLimiter,
   type RateOptions,
-  refuseUnknown,
   type StallCause,
   UNLIMITED,
 } from './rate.ts';
@@ -47,7 +47,7 @@ export interface PacingOptions {
   readonly recordingFirst?: boolean | RecordingFirstOptions;
 }
 
-const KEYS: Readonly<Record<keyof PacingOptions, true>> = {
+const KEYS: KeysOf<PacingOptions> = {
   session: true,
   client: true,
   server: true,
@@ -58,7 +58,7 @@ const KEYS: Readonly<Record<keyof PacingOptions, true>> = {
 /** A function alone takes the place of all limits but recording first. @throws TypeError for an unknown key */
 export function pacingOptions(pacing: PacingOptions | PacingPolicy = {}): PacingOptions {
   if (typeof pacing === 'function') return { session: pacing };
-  refuseUnknown(pacing, KEYS, 'pacing');
+  checkKeys(pacing, KEYS, 'pacing');
   return pacing;
 }
 

@@ -5,7 +5,8 @@
  */
 import type { Edit } from '../mp4/movie.ts';
 import type { KeyPiece } from './keyframes.ts';
-import type { ItemGroup, RunTrack } from './run.ts';
+import type { ItemGroup, PlanSegment, RunTrack } from './run.ts';
+import type { Part } from './select.ts';
 
 /** Samples of a segment, from a window or a block. */
 export interface StoredPiece {
@@ -61,4 +62,19 @@ export function pieceOf(
 ): StoredPiece {
   const stored = kind === 'block' ? 'block' : 'samples';
   return { kind: stored, segment, from, to, sample, count, lastTicks: undefined, ...place };
+}
+
+/** The segment, or the chain, that a piece is of. */
+export function segmentOf({ part, segment }: StoredPiece | KeyPiece, parts: readonly Part[]): PlanSegment {
+  const found = parts[part]?.run.segments[segment];
+  if (found === undefined) throw new RangeError('a piece has a segment');
+  return found;
+}
+
+/** DTS of the first sample of each link of a chain, ticks of the answer's track. */
+export function linkStarts({ source, start }: StoredPiece, { links }: PlanSegment, timescale: number): number[] {
+  const { index } = source;
+  const scale = timescale / source.timescale;
+  const firstDts = links[0]?.row.tracks[index]?.firstDts ?? 0;
+  return links.map(({ row }) => start + ((row.tracks[index]?.firstDts ?? 0) - firstDts) * scale);
 }

@@ -21,7 +21,7 @@ import { buildPayload, isPacked } from './payload.ts';
 import type { PlanRequest, TrackChoice } from './request.ts';
 import { type Run, type StoredSegment, unchained } from './run.ts';
 import { type Part, placed, selectRun, type Span } from './select.ts';
-import type { AnswerTrack, Piece } from './pieces.ts';
+import { type AnswerTrack, linkStarts, type Piece, segmentOf } from './pieces.ts';
 import { buildTimeline, type Timeline } from './timeline.ts';
 import { sliceLength, VirtualFile } from './virtual-file.ts';
 
@@ -183,20 +183,17 @@ function etagOf({ request, sent, parts, timeline, descriptions, prefixes, creati
 function identitiesOf(piece: Piece, parts: readonly Part[], timescale: number): string[] {
   const { kind, part, count, start } = piece;
   if (piece.kind === 'silence') return [`silence ${part} ${count} ${start} ${piece.frameTicks}`];
-  const segment = parts[part]?.run.segments[piece.segment];
-  if (segment === undefined) throw new RangeError('a piece has a segment');
+  const segment = segmentOf(piece, parts);
   if (piece.kind === 'keys') return [`keys ${versionOf(segment)} ${JSON.stringify(piece.ranges)} ${count} ${start}`];
   const { source, sample, lastTicks } = piece;
   const { index } = source;
   if (segment.links.length === 1) {
     return [`${kind} ${part} ${versionOf(segment)} ${index} ${sample} ${count} ${start} ${lastTicks}`];
   }
-  const scale = timescale / source.timescale;
-  const firstDts = segment.row.tracks[index]?.firstDts ?? 0;
-  return segment.links.map((link) => {
-    const { samples = 0, firstDts: dts = 0 } = link.row.tracks[index] ?? {};
-    const begin = start + (dts - firstDts) * scale;
-    return `${kind} ${part} ${versionOf(link)} ${index} 0 ${samples} ${begin} undefined`;
+  const starts = linkStarts(piece, segment, timescale);
+  return segment.links.map((link, i) => {
+    const samples = link.row.tracks[index]?.samples ?? 0;
+    return `${kind} ${part} ${versionOf(link)} ${index} 0 ${samples} ${starts[i]} undefined`;
   });
 }
 

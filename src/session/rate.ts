@@ -2,6 +2,7 @@
  * Limits of pass 2: what decides how fast a session may go when its sender would take more (a sender at its soft barrier
  * comes first), and the account that all limits of ours keep. Time is an argument everywhere.
  */
+import { checkKeys, type KeysOf } from '../option-keys.ts';
 
 /** What a session can wait for, as the counters name it. */
 export type StallCause =
@@ -148,23 +149,15 @@ class SessionRate implements RateLimiter {
   }
 }
 
-const RATE_KEYS: Readonly<Record<keyof RateOptions, true>> = { bytesPerSecond: true, burstBytes: true };
+const RATE_KEYS: KeysOf<RateOptions> = { bytesPerSecond: true, burstBytes: true };
 
 /** @throws RangeError for a negative or non-finite rate or burst, TypeError for an unknown key */
 export function checkRate(options: RateOptions): Required<RateOptions> {
-  refuseUnknown(options, RATE_KEYS, 'a rate');
+  checkKeys(options, RATE_KEYS, 'a rate');
   const { bytesPerSecond, burstBytes = DEFAULT_BURST_BYTES } = options;
   if (!Number.isFinite(bytesPerSecond) || bytesPerSecond < 0) throw new RangeError(`not a rate: ${bytesPerSecond}`);
   if (!Number.isFinite(burstBytes) || burstBytes < 0) throw new RangeError(`not a burst: ${burstBytes}`);
   return { bytesPerSecond, burstBytes };
-}
-
-/** @throws TypeError for a key that is not among the known ones */
-export function refuseUnknown(options: object, known: Readonly<Record<string, true>>, of: string): void {
-  for (const key of Object.keys(options)) {
-    if (Object.hasOwn(known, key)) continue;
-    throw new TypeError(`${of} has no option "${key}"; it has ${Object.keys(known).join(', ')}`);
-  }
 }
 
 /** A limit for one session: a burst at once, then the rate. @throws as `checkRate` */

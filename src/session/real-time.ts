@@ -3,8 +3,9 @@
  * once. It goes by the media time of the very bytes that are sent: a quiet night costs less than a busy day. What a
  * player needs before any media is not paced.
  */
+import { checkKeys, type KeysOf } from '../option-keys.ts';
 import type { PacingPolicy, SessionTraits } from './pacing.ts';
-import { Account, pieceBytesAt, type RateLimiter, refuseUnknown, UNLIMITED } from './rate.ts';
+import { Account, pieceBytesAt, type RateLimiter, UNLIMITED } from './rate.ts';
 
 export interface RealTimeOptions {
   /** Seconds of media per second, above 0; with 1 a player never gets ahead of its burst. */
@@ -13,13 +14,13 @@ export interface RealTimeOptions {
   readonly burstSeconds?: number;
 }
 
-const KEYS: Readonly<Record<keyof RealTimeOptions, true>> = { factor: true, burstSeconds: true };
+const KEYS: KeysOf<RealTimeOptions> = { factor: true, burstSeconds: true };
 const DEFAULT_BURST_S = 5;
 
 /** @throws RangeError, TypeError */
 export function realTimePolicy(options: RealTimeOptions | undefined): PacingPolicy | undefined {
   if (options === undefined) return undefined;
-  refuseUnknown(options, KEYS, 'realTime');
+  checkKeys(options, KEYS, 'realTime');
   const { factor, burstSeconds = DEFAULT_BURST_S } = options;
   if (!(factor > 0 && Number.isFinite(factor))) throw new RangeError(`not a factor above 0: ${factor}`);
   if (!(burstSeconds >= 0 && Number.isFinite(burstSeconds))) throw new RangeError(`not a burst: ${burstSeconds}`);

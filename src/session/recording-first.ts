@@ -5,8 +5,9 @@
  *
  * It goes by what a flush takes, not by what a disk could: a disk that others keep busy is no different for a recorder.
  */
+import { checkKeys, type KeysOf } from '../option-keys.ts';
 import type { FlushObserver } from '../segment/flusher.ts';
-import { MAX_PIECE_BYTES, type RateLimiter, refuseUnknown } from './rate.ts';
+import { MAX_PIECE_BYTES, type RateLimiter } from './rate.ts';
 import { Share, SharedRate } from './shares.ts';
 
 export interface RecordingFirstOptions {
@@ -25,7 +26,7 @@ export interface RecordingFirstState {
   readonly flushMs: { readonly last: number; readonly max: number };
 }
 
-const KEYS: Readonly<Record<keyof RecordingFirstOptions, true>> = { flushShare: true, minBytesPerSecond: true };
+const KEYS: KeysOf<RecordingFirstOptions> = { flushShare: true, minBytesPerSecond: true };
 
 /** Pieces while something is recorded: what the sender has can not be called back when the budget shrinks. */
 const RECORDING_PIECE_BYTES = 4 * 2 ** 20;
@@ -55,7 +56,7 @@ export class RecordingFirst implements FlushObserver {
 
   /** @throws RangeError, TypeError */
   constructor(options: RecordingFirstOptions = {}) {
-    refuseUnknown(options, KEYS, 'recordingFirst');
+    checkKeys(options, KEYS, 'recordingFirst');
     const { flushShare = 0.5, minBytesPerSecond = 4_000_000 } = options;
     if (!(flushShare > 0 && flushShare <= 1)) throw new RangeError(`not a share above 0, up to 1: ${flushShare}`);
     if (!(minBytesPerSecond >= 1 && Number.isFinite(minBytesPerSecond)))
