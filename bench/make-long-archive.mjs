@@ -21,6 +21,7 @@ import { built, progress, run, withFolder } from './support.mjs';
 const { openArchive, openMediaFile } = await built('index.js');
 const { native } = await built('native.js');
 const { segmentPath } = await built('segment/layout.js');
+const { nodeDisk } = await built('segment/disk.js');
 const { verifySegment } = await built('segment/verify.js');
 
 export const CAMERA = 'long';
@@ -147,7 +148,7 @@ async function checkArchive(root) {
   const archive = await openArchive(root);
   const { unreadable } = archive;
   await archive.close();
-  const { problems } = await verifySegment(longSegments(root).at(-1), native);
+  const { problems } = await verifySegment(longSegments(root).at(-1), { disk: nodeDisk, native });
   const faults = [...unreadable.map(({ reason }) => reason), ...problems];
   if (faults.length > 0) throw new Error(`the long archive is not right: ${faults.join('; ')}`);
 }

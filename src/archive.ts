@@ -2,16 +2,14 @@
  * The archive: the composition root that ties recorder, catalog, planner and sender together, and the object that users
  * of the library hold. It knows its recordings; closing it stops them and waits.
  */
-import { mkdir } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { cameraUuid } from './catalog/camera-id.ts';
+import { CameraWriters } from './camera-writers.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { isWritable, openFolder, openReconciled } from './catalog/open.ts';
-import { openRow, reconcile, sealedRow, type Unreadable } from './catalog/reconcile.ts';
-import { guarded, recoverCamera, type RecoverDeps, type RecoveryReport } from './catalog/recover-camera.ts';
+import { reconcile, type Unreadable } from './catalog/reconcile.ts';
+import type { RecoveryReport } from './catalog/recover-camera.ts';
 import { type CameraInfo, JOIN_TOLERANCE_MS, listCameras, type Timeline, timelineOf } from './catalog/timeline.ts';
-import { lock, tryLock, type WriterLock } from './catalog/writer-lock.ts';
-import { FootageError, ioError } from './errors.ts';
+import { FootageError } from './errors.ts';
 import { createHandler, type Handler, type HandlerOptions } from './http/handler.ts';
 import { type MediaFile, openMediaFile } from './ingest/media-file.ts';
 import { withProgress } from './ingest/progress.ts';
@@ -20,10 +18,11 @@ import type { Frame, Track } from './media.ts';
 import { native as defaultNative } from './native.ts';
 import type { Native } from './native-types.ts';
 import { checkKeys, type KeysOf } from './option-keys.ts';
-import { checkRecorderOptions, checkTracks, RECORDER_KEYS } from './recorder/options.ts';
+import { RECORDER_KEYS } from './recorder/options.ts';
 import { Recording } from './recorder/recording.ts';
-import { Recorder, type RecorderOptions, type RecordingStats, type SegmentSink } from './recorder/recorder.ts';
+import type { RecorderOptions, RecordingStats } from './recorder/recorder.ts';
 import { SegmentCache } from './segment/cache.ts';
+import { type Disk, nodeDisk, type SegmentIo } from './segment/disk.ts';
 import { GroupFlusher } from './segment/flusher.ts';
 import { checkCameraName } from './segment/layout.ts';
 import { type SegmentReport, verifySegment } from './segment/verify.ts';
@@ -50,6 +49,8 @@ export interface ArchiveOptions {
   readonly pacing?: PacingOptions | PacingPolicy;
   /** Addon or twin. Default: what could be loaded. */
   readonly native?: Native;
+  /** The file system that is recorded to. Default: this machine's. */
+  readonly disk?: Disk;
   /** Wall clock, Unix ms. */
   readonly now?: () => number;
 }
@@ -93,6 +94,7 @@ const ARCHIVE_KEYS: KeysOf<ArchiveOptions> = {
   lockWaitMs: true,
   pacing: true,
   native: true,
+  disk: true,
   now: true,
 };
 const RECORD_KEYS: KeysOf<RecordOptions> = { tracks: true, frames: true, signal: true, ...RECORDER_KEYS };
@@ -122,11 +124,12 @@ export async function openArchive(path: string, options: ArchiveOptions = {}): P
   const { lockWaitMs = LOCK_WAIT_MS } = options;
   if (!(lockWaitMs >= 0)) throw new RangeError(`lockWaitMs is 0 or more, not ${lockWaitMs}`);
   const root = resolve(path);
-  await openFolder(root, options.create ?? true);
-  const readOnly = options.readOnly ?? !(await isWritable(root));
-  const { catalog, unreadable } = await openReconciled(root, readOnly, options.native ?? defaultNative);
+  const io = { disk: options.disk ?? nodeDisk, native: options.native ?? defaultNative };
+  await openFolder(io.disk, root, options.create ?? true);
+  const readOnly = options.readOnly ?? !(await isWritable(io.disk, root));
+  const { catalog, unreadable } = await openReconciled(root, readOnly, io);
   try {
-    const archive = new Archive(root, catalog, readOnly, unreadable, options);
+    const archive = new Archive(root, catalog, readOnly, unreadable, io, options);
     if (!readOnly && options.recover !== false) archive.recovered.push(...(await archive.recover()));
     return archive;
   } catch (error) {
@@ -144,32 +147,42 @@ export class Archive {
   /** What opening the archive recovered. */
   readonly recovered: RecoveryReport[] = [];
   readonly #catalog: Catalog;
-  readonly #native: Native;
-  readonly #flusher: GroupFlusher;
+  readonly #io: SegmentIo;
   readonly #cache: SegmentCache;
   readonly #planner: Planner;
   readonly #hls: HlsPlanner;
+  readonly #writers: CameraWriters;
   readonly #now: () => number;
-  readonly #lockWaitMs: number;
   readonly #outgoing: Outgoing;
   readonly #recordings = new Set<Recording>();
   readonly #lifetime = new Lifetime('archive');
   #refreshed: { readonly atMs: number; readonly done: Promise<unknown> } | undefined;
 
   /** @internal Use `openArchive`. */
-  constructor(root: string, catalog: Catalog, readOnly: boolean, unreadable: Unreadable[], options: ArchiveOptions) {
+  constructor(
+    root: string,
+    catalog: Catalog,
+    readOnly: boolean,
+    unreadable: Unreadable[],
+    io: SegmentIo,
+    options: ArchiveOptions,
+  ) {
     this.root = root;
     this.readOnly = readOnly;
     this.unreadable = unreadable;
     this.#catalog = catalog;
-    this.#native = options.native ?? defaultNative;
-    this.#outgoing = new Outgoing(options.pacing, { native: this.#native, catalog, readOnly });
-    this.#flusher = new GroupFlusher(this.#native, this.#outgoing.recordingFirst);
-    this.#cache = new SegmentCache(this.#native);
+    this.#io = io;
+    this.#outgoing = new Outgoing(options.pacing, { native: io.native, catalog, readOnly });
+    this.#cache = new SegmentCache(io);
     this.#planner = new Planner({ archive: root, catalog, cache: this.#cache });
     this.#hls = new HlsPlanner({ archive: root, catalog, cache: this.#cache });
     this.#now = options.now ?? Date.now;
-    this.#lockWaitMs = options.lockWaitMs ?? LOCK_WAIT_MS;
+    this.#writers = new CameraWriters({
+      ...{ ...io, root, readOnly, catalog, unreadable, now: this.#now },
+      flusher: new GroupFlusher(io.native, this.#outgoing.recordingFirst),
+      lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
+      checkOpen: () => this.#lifetime.check(),
+    });
   }
 
   /**
@@ -184,7 +197,7 @@ export class Archive {
   async #record(camera: string, options: RecordOptions): Promise<Recording> {
     checkKeys(options, RECORD_KEYS, 'record');
     const { tracks, frames, signal, ...recorderOptions } = options;
-    const held = await this.#take(camera, tracks, recorderOptions, () => signal?.throwIfAborted());
+    const held = await this.#writers.take(camera, tracks, recorderOptions, () => signal?.throwIfAborted());
     const { recorder, release } = held;
     const stop = new AbortController();
     const abort = () => stop.abort();
@@ -205,53 +218,6 @@ export class Archive {
     const recording: Recording = new Recording(camera, recorder, Promise.resolve().then(run), stop);
     this.#recordings.add(recording);
     return recording;
-  }
-
-  /**
-   * A recorder that holds the camera's writer lock, after recovering what was left of it. `check` is called whenever the
-   * wait for it goes on, and at its end: it throws to give up.
-   */
-  async #take(camera: string, tracks: readonly Track[], options: RecorderOptions, check: () => void) {
-    checkCameraName(camera);
-    const recorderOptions = checkRecorderOptions(options);
-    checkTracks(tracks);
-    this.#checkWritable();
-    const directory = join(this.root, camera);
-    await mkdir(directory, { recursive: true }).catch((error: unknown) => {
-      throw ioError(error, `making the folder of camera "${camera}"`);
-    });
-    const goOn = () => {
-      this.#lifetime.check();
-      check();
-    };
-    const held = await lock(directory, camera, { waitMs: this.#lockWaitMs, check: goOn });
-    try {
-      return { recorder: await this.#recorder(camera, tracks, recorderOptions), release: () => held.release() };
-    } catch (error) {
-      held.release();
-      throw error;
-    }
-  }
-
-  async #recorder(camera: string, tracks: readonly Track[], options: RecorderOptions): Promise<Recorder> {
-    const directory = join(this.root, camera);
-    refuseNewer(await recoverCamera(camera, this.#recoverDeps));
-    const uuid = await cameraUuid(directory, this.root);
-    // It may have been closed meanwhile; from here on a recorder is known to whoever closes.
-    this.#lifetime.check();
-    const sink = this.#sink(camera);
-    const deps = { directory, camera: uuid, native: this.#native, flusher: this.#flusher, sink, now: this.#now };
-    return new Recorder(tracks, deps, options);
-  }
-
-  #sink(camera: string): SegmentSink {
-    return {
-      opened: ({ path, head, startUtcMs }) =>
-        guarded(() => this.#catalog.put(openRow(camera, relative(this.root, path), head, startUtcMs))),
-      sealed: ({ path, trailer }) =>
-        guarded(() => this.#catalog.put(sealedRow(camera, relative(this.root, path), trailer))),
-      removed: (id) => guarded(() => this.#catalog.remove(id)),
-    };
   }
 
   /**
@@ -285,11 +251,11 @@ export class Archive {
     const refuseOverlap = async () => {
       if (options.overlap !== 'keep') await this.#refuseOverlap(camera, startUtcMs, endUtcMs);
     };
-    this.#checkWritable();
+    this.#writers.checkWritable();
     // Here, so that nothing is made or waited for in vain; and again once nobody else can write.
     await refuseOverlap();
     const recorderOptions = { ...options.recorder, startUtcMs };
-    const held = await this.#take(camera, tracks, recorderOptions, () => options.signal.throwIfAborted());
+    const held = await this.#writers.take(camera, tracks, recorderOptions, () => options.signal.throwIfAborted());
     const { recorder, release } = held;
     try {
       await refuseOverlap();
@@ -346,7 +312,7 @@ export class Archive {
   #answerDeps(camera: string): AnswerDeps {
     const { pacing, counters, leases } = this.#outgoing;
     return {
-      ...{ native: this.#native, camera, pacing, counters, leases },
+      ...{ native: this.#io.native, camera, pacing, counters, leases },
       run: (send, signal) => this.#lifetime.runUntil(signal, send),
       now: this.#now,
     };
@@ -377,7 +343,7 @@ export class Archive {
     if (!this.readOnly) return;
     const nowMs = performance.now();
     if (this.#refreshed === undefined || nowMs - this.#refreshed.atMs >= REFRESH_MS) {
-      this.#refreshed = { atMs: nowMs, done: reconcile(this.root, this.#catalog, this.#native) };
+      this.#refreshed = { atMs: nowMs, done: reconcile(this.root, this.#catalog, this.#io) };
     }
     const refreshed = this.#refreshed;
     try {
@@ -412,44 +378,23 @@ export class Archive {
   /** Seals what crashes left open, except of cameras that are being recorded. One that cannot be locked is reported. */
   recover(): Promise<RecoveryReport[]> {
     return this.#lifetime.run(async () => {
-      this.#checkWritable();
+      this.#writers.checkWritable();
       const cameras = [...this.#catalog.open(), ...this.unreadable].map(({ camera }) => camera);
       const reports: RecoveryReport[] = [];
-      for (const camera of new Set(cameras)) reports.push(...(await this.#recoverIfFree(camera)));
+      for (const camera of new Set(cameras)) reports.push(...(await this.#writers.recoverIfFree(camera)));
       return reports;
     });
-  }
-
-  async #recoverIfFree(camera: string): Promise<RecoveryReport[]> {
-    let held: WriterLock | undefined;
-    try {
-      held = tryLock(join(this.root, camera));
-    } catch (error) {
-      const recovery = { outcome: 'failed', error: ioError(error, `recovering camera "${camera}"`) } as const;
-      return [{ camera, path: join(camera, '.writer'), recovery }];
-    }
-    if (held === undefined) return [];
-    try {
-      return await recoverCamera(camera, this.#recoverDeps);
-    } finally {
-      held.release();
-    }
-  }
-
-  get #recoverDeps(): RecoverDeps {
-    const { root: archive, unreadable } = this;
-    return { archive, unreadable, catalog: this.#catalog, native: this.#native, flusher: this.#flusher };
   }
 
   /** Checks every checksum and every table against the frames, segment by segment. Changes nothing. */
   async *verify(): AsyncGenerator<VerifyReport, void, undefined> {
     this.#lifetime.check();
-    for (const { camera, path, reason } of await reconcile(this.root, this.#catalog, this.#native)) {
+    for (const { camera, path, reason } of await reconcile(this.root, this.#catalog, this.#io)) {
       const problems = [reason];
       yield { camera, path: relative(this.root, path), state: 'unreadable', frames: 0, problems, unexplainedBytes: 0 };
     }
     for (const row of this.#catalog.all()) {
-      const report = await verifySegment(join(this.root, row.path), this.#native);
+      const report = await verifySegment(join(this.root, row.path), this.#io);
       yield { camera: row.camera, path: row.path, ...report };
     }
   }
@@ -457,14 +402,6 @@ export class Archive {
   /** Number of segments that `verify` will report on, about. */
   get segmentCount(): number {
     return this.#catalog.all().length;
-  }
-
-  #checkWritable(): void {
-    if (!this.readOnly) return;
-    throw new FootageError(
-      'E_READ_ONLY',
-      `The archive ${this.root} cannot be written: give this user write permission, or remount it.`,
-    );
   }
 
   /**
@@ -490,10 +427,3 @@ type StoppableImport = ImportOptions & { readonly signal: AbortSignal };
 
 /** The end of an import is that of its file, or a failure. */
 const NEVER = new AbortController().signal;
-
-/** A camera that a newer version has recorded is left to it: what of its files may be changed is not known here. */
-function refuseNewer(reports: readonly RecoveryReport[]): void {
-  for (const { recovery } of reports) {
-    if (recovery.outcome === 'failed' && recovery.error.code === 'E_FORMAT_VERSION') throw recovery.error;
-  }
-}

@@ -1,27 +1,26 @@
 /** The identity of a camera: a UUID beside its segments, so that renaming the folder changes a name and nothing else. */
 import { randomBytes } from 'node:crypto';
-import { constants, type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ioError } from '../errors.ts';
-import { syncDirectory } from '../segment/disk.ts';
+import { type Disk, type DiskFile, OPEN_OR_MAKE, readUpTo, syncDirectory, writeAll } from '../segment/disk.ts';
 
-/** Opened for reading and writing, made if it is not there, never cut short. */
-const OPEN_OR_MAKE = constants.O_RDWR | constants.O_CREAT;
+/** 32 hex digits and the end of the line. */
+const UUID_BYTES = 33;
 
 /** The camera's UUID, made on its first recording and kept in `CAMERA/.camera`. */
-export async function cameraUuid(directory: string, root: string): Promise<string> {
+export async function cameraUuid(disk: Disk, directory: string, root: string): Promise<string> {
   const path = join(directory, '.camera');
-  const uuid = await readOrMake(path).catch((error: unknown) => {
+  const uuid = await readOrMake(disk, path).catch((error: unknown) => {
     throw ioError(error, `reading or writing ${path}`);
   });
   // Also when it was there: whoever made it may have died before its own sync.
-  await syncDirectory(directory);
-  await syncDirectory(root);
+  await syncDirectory(disk, directory);
+  await syncDirectory(disk, root);
   return uuid;
 }
 
-async function readOrMake(path: string): Promise<string> {
-  const file = await open(path, OPEN_OR_MAKE);
+async function readOrMake(disk: Disk, path: string): Promise<string> {
+  const file = await disk.open(path, OPEN_OR_MAKE);
   try {
     const uuid = (await known(file)) ?? (await make(file));
     await file.sync();
@@ -31,14 +30,14 @@ async function readOrMake(path: string): Promise<string> {
   }
 }
 
-async function known(file: FileHandle): Promise<string | undefined> {
-  const text = await file.readFile('utf8');
+async function known(file: DiskFile): Promise<string | undefined> {
+  const text = Buffer.from(await readUpTo(file, 0, UUID_BYTES + 1)).toString('latin1');
   return /^[0-9a-f]{32}\n$/.test(text) ? text.trim() : undefined;
 }
 
-async function make(file: FileHandle): Promise<string> {
+async function make(file: DiskFile): Promise<string> {
   const uuid = randomBytes(16).toString('hex');
   await file.truncate(0);
-  await file.write(`${uuid}\n`, 0);
+  await writeAll(file, [Buffer.from(`${uuid}\n`)], 0);
   return uuid;
 }

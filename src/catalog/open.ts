@@ -1,9 +1,8 @@
 /** Opening the folder of an archive: that it is there, whether it can be written, and its catalog, held against the files. */
-import { access, constants, readdir, stat } from 'node:fs/promises';
+import { constants } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FootageError } from '../errors.ts';
-import type { Native } from '../native-types.ts';
-import { makeDirectory, syncIfReadable } from '../segment/disk.ts';
+import { type Disk, makeDirectory, type SegmentIo, syncIfReadable } from '../segment/disk.ts';
 import { isCameraName } from '../segment/layout.ts';
 import type { Catalog } from './catalog.ts';
 import { reconcile, type Unreadable } from './reconcile.ts';
@@ -13,13 +12,13 @@ import { isDamage, openCatalog, setCatalogAside } from './sqlite-catalog.ts';
  * Makes the folder if it is missing and may be made: durably, with every folder above it that is new.
  * @throws FootageError E_ARCHIVE_MISSING, E_DISK_FULL, E_FLUSH, E_READ_ONLY, E_IO
  */
-export async function openFolder(root: string, create: boolean): Promise<void> {
-  const found = await stat(root).catch(() => undefined);
+export async function openFolder(disk: Disk, root: string, create: boolean): Promise<void> {
+  const found = await disk.stat(root).catch(() => undefined);
   if (found?.isDirectory() === false) throw missing(`${root} is a file`);
   if (create) {
-    const [, ...parents] = await makeDirectory(root);
-    for (const parent of parents) await syncIfReadable(parent);
-  } else if (found === undefined || !(await looksLikeArchive(root))) {
+    const [, ...parents] = await makeDirectory(disk, root);
+    for (const parent of parents) await syncIfReadable(disk, parent);
+  } else if (found === undefined || !(await looksLikeArchive(disk, root))) {
     throw missing(`There is no archive at ${root}`);
   }
 }
@@ -29,18 +28,18 @@ function missing(what: string): FootageError {
 }
 
 /** Whether there is a catalog, or a folder of a camera: a wrong folder must not pass for an empty archive. */
-async function looksLikeArchive(root: string): Promise<boolean> {
-  const names = await readdir(root);
+async function looksLikeArchive(disk: Disk, root: string): Promise<boolean> {
+  const names = await disk.readdir(root);
   if (names.includes('catalog.db')) return true;
   for (const name of names.filter(isCameraName)) {
-    const inside = await readdir(join(root, name)).catch(() => []);
+    const inside = await disk.readdir(join(root, name)).catch(() => []);
     if (inside.some((one) => one === '.camera' || /^\d{4}$/.test(one))) return true;
   }
   return false;
 }
 
-export async function isWritable(root: string): Promise<boolean> {
-  return access(root, constants.W_OK).then(
+export async function isWritable(disk: Disk, root: string): Promise<boolean> {
+  return disk.access(root, constants.W_OK).then(
     () => true,
     () => false,
   );
@@ -53,13 +52,13 @@ export async function isWritable(root: string): Promise<boolean> {
 export async function openReconciled(
   root: string,
   inMemory: boolean,
-  native: Native,
+  io: SegmentIo,
 ): Promise<{ readonly catalog: Catalog; readonly unreadable: Unreadable[] }> {
   const database = inMemory ? undefined : join(root, 'catalog.db');
   for (let first = true; ; first = false) {
     const catalog = await openCatalog(database);
     try {
-      return { catalog, unreadable: await reconcile(root, catalog, native) };
+      return { catalog, unreadable: await reconcile(root, catalog, io) };
     } catch (error) {
       catalog.close();
       if (database === undefined || !first || !isDamage(error)) throw error;

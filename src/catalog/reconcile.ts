@@ -2,13 +2,11 @@
  * Holds the catalog against the files, which are the truth: segments that it does not know are read (from trailers,
  * not frame by frame), rows without a file are dropped. So a deleted or old catalog costs time, never footage.
  */
-import { readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { ioError, systemCode } from '../errors.ts';
 import type { Head } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
-import type { Native } from '../native-types.ts';
-import { openIfThere } from '../segment/disk.ts';
+import { type Disk, openIfThere, type SegmentIo } from '../segment/disk.ts';
 import { indexPathOf, isCameraName, segmentIdOf } from '../segment/layout.ts';
 import { hasSealedPrefix, OpenSegmentReader, readTrailer } from '../segment/reader.ts';
 import { extentOf } from '../segment/summary.ts';
@@ -28,17 +26,17 @@ interface SegmentFile {
   readonly hasIndex: boolean;
 }
 
-export async function reconcile(archive: string, catalog: Catalog, native: Native): Promise<Unreadable[]> {
+export async function reconcile(archive: string, catalog: Catalog, io: SegmentIo): Promise<Unreadable[]> {
   // In this order: a segment that another process begins meanwhile is a file without a row, never a row without a file.
   const known = new Map(catalog.all().map((row) => [row.id, row]));
-  const files = await segmentFiles(archive);
+  const files = await segmentFiles(io.disk, archive);
   const unreadable: Unreadable[] = [];
   for (const file of files) {
     const row = known.get(file.id);
     known.delete(file.id);
     // A row is right when it says "sealed", or "open" of a segment that still has its pseudo-header.
     if (row?.path === relative(archive, file.path) && (row.state === 'sealed' || file.hasIndex)) continue;
-    const read = await readRow(archive, file, native);
+    const read = await readRow(archive, file, io);
     if ('reason' in read) unreadable.push(read);
     else catalog.put(read);
   }
@@ -46,11 +44,11 @@ export async function reconcile(archive: string, catalog: Catalog, native: Nativ
   return unreadable;
 }
 
-async function segmentFiles(archive: string): Promise<SegmentFile[]> {
+async function segmentFiles(disk: Disk, archive: string): Promise<SegmentFile[]> {
   const found: SegmentFile[] = [];
-  for (const camera of await namesIn(archive)) {
+  for (const camera of await namesIn(disk, archive)) {
     if (!isCameraName(camera)) continue;
-    const names = await readdir(join(archive, camera), { recursive: true }).catch(emptyIfNotThere);
+    const names = await disk.readdir(join(archive, camera), { recursive: true }).catch(emptyIfNotThere);
     const present = new Set(names);
     for (const name of names) {
       const id = segmentIdOf(name.slice(name.lastIndexOf('/') + 1));
@@ -66,12 +64,13 @@ function emptyIfNotThere(error: unknown): string[] {
   throw ioError(error, 'listing the archive');
 }
 
-async function namesIn(directory: string): Promise<string[]> {
-  return readdir(directory).catch(emptyIfNotThere);
+async function namesIn(disk: Disk, directory: string): Promise<string[]> {
+  return disk.readdir(directory).catch(emptyIfNotThere);
 }
 
-async function readRow(archive: string, file: SegmentFile, native: Native): Promise<SegmentRow | Unreadable> {
-  const handle = await openIfThere(file.path);
+async function readRow(archive: string, file: SegmentFile, io: SegmentIo): Promise<SegmentRow | Unreadable> {
+  const { disk, native } = io;
+  const handle = await openIfThere(disk, file.path);
   if (handle === undefined) return { camera: file.camera, path: file.path, reason: 'it disappeared' };
   let taken = false;
   try {
@@ -79,7 +78,7 @@ async function readRow(archive: string, file: SegmentFile, native: Native): Prom
     const path = relative(archive, file.path);
     if (trailer !== undefined && (await hasSealedPrefix(handle, trailer))) return sealedRow(file.camera, path, trailer);
     taken = true;
-    const reader = await OpenSegmentReader.open(handle, file.path, native);
+    const reader = await OpenSegmentReader.open(handle, file.path, io);
     if (reader === undefined) return { camera: file.camera, path: file.path, reason: 'it does not begin with a head' };
     try {
       await reader.refresh();

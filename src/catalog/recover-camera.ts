@@ -2,12 +2,10 @@
  * Recovers the segments of one camera that a crash left open, and tells the catalog. The caller holds the camera's
  * writer lock. A segment that cannot be recovered keeps nothing else from being: it is reported as failed.
  */
-import { stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { ioError } from '../errors.ts';
-import type { Native } from '../native-types.ts';
-import type { GroupFlusher } from '../segment/flusher.ts';
-import { type Recovery, recoverSegment } from '../segment/recover.ts';
+import { isThere } from '../segment/disk.ts';
+import { type RecoverOptions, type Recovery, recoverSegment } from '../segment/recover.ts';
 import type { Catalog } from './catalog.ts';
 import { sealedRow, type Unreadable } from './reconcile.ts';
 
@@ -18,14 +16,12 @@ export interface RecoveryReport {
   readonly recovery: Recovery;
 }
 
-export interface RecoverDeps {
+export interface RecoverDeps extends RecoverOptions {
   /** Folder of the archive. */
   readonly archive: string;
   readonly catalog: Catalog;
   /** Files that do not read as segments; those that recovery has dealt with are taken out. */
   readonly unreadable: Unreadable[];
-  readonly native: Native;
-  readonly flusher: GroupFlusher;
 }
 
 export async function recoverCamera(camera: string, deps: RecoverDeps): Promise<RecoveryReport[]> {
@@ -48,11 +44,11 @@ export async function recoverCamera(camera: string, deps: RecoverDeps): Promise<
   return reports;
 }
 
-async function recoverFile(path: string, { archive, native, flusher }: RecoverDeps): Promise<Recovery> {
-  const file = join(archive, path);
-  if ((await stat(file).catch(() => undefined)) === undefined) return { outcome: 'empty' };
+async function recoverFile(path: string, deps: RecoverDeps): Promise<Recovery> {
+  const file = join(deps.archive, path);
   try {
-    return await recoverSegment(file, { native, flusher });
+    if (!(await isThere(deps.disk, file))) return { outcome: 'empty' };
+    return await recoverSegment(file, deps);
   } catch (error) {
     return { outcome: 'failed', error: ioError(error, `recovering ${path}`) };
   }

@@ -12,7 +12,7 @@ import { RecordFlag, RecordType, writeDelimiter, DELIMITER_BYTES } from '../form
 import { type Anchor, encodeAnchor, encodeGroupTable, type Head, type TrackEnd } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Frame, Track } from '../media.ts';
-import type { Native } from '../native-types.ts';
+import type { SegmentIo } from '../segment/disk.ts';
 import type { GroupFlusher } from '../segment/flusher.ts';
 import { removeSegment, SegmentWriter } from '../segment/writer.ts';
 import { MAX_STALL_S, type PlacedFrame, TrackState } from './track-state.ts';
@@ -37,12 +37,11 @@ export interface SegmentSink {
   removed(id: string): void;
 }
 
-export interface RecorderDeps {
+export interface RecorderDeps extends SegmentIo {
   /** Folder of the camera. */
   readonly directory: string;
   /** UUID of the camera, 32 hex digits. */
   readonly camera: string;
-  readonly native: Native;
   readonly flusher: GroupFlusher;
   readonly sink: SegmentSink;
   /** Wall clock, Unix ms. */
@@ -149,7 +148,7 @@ export class Recorder {
   /** Removes every segment of this recording again. */
   async discard(): Promise<void> {
     for (const { id, path } of this.#made) {
-      await removeSegment(path);
+      await removeSegment(this.#deps.disk, path);
       this.#deps.sink.removed(id);
     }
   }
@@ -251,6 +250,7 @@ export class Recorder {
       tracks: this.#states.map(({ track }) => track),
       anchors: [],
       indexIntervalMs: this.#options.indexIntervalMs,
+      disk: this.#deps.disk,
       native: this.#deps.native,
       flusher: this.#deps.flusher,
     });

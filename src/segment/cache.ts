@@ -2,12 +2,11 @@
  * Tables of segments that were read lately. Sealed ones never change (within a repair generation); open ones are read
  * on from where the last reading stopped.
  */
-import type { FileHandle } from 'node:fs/promises';
 import { FootageError } from '../errors.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Native } from '../native-types.ts';
 import type { SegmentContents } from './contents.ts';
-import { isThere, openIfThere } from './disk.ts';
+import { type DiskFile, isThere, openIfThere, type SegmentIo } from './disk.ts';
 import { OpenSegmentReader, readSealed, readTrailer } from './reader.ts';
 import { type SegmentView, viewOfContents, viewOfSealed } from './view.ts';
 
@@ -63,18 +62,18 @@ export interface SegmentRef {
 }
 
 export class SegmentCache {
-  readonly #native: Native;
+  readonly #io: SegmentIo;
   readonly #sealed = new Recent<SegmentContents>(MAX_CONTENTS_BYTES);
   readonly #views = new Recent<SegmentView>(MAX_VIEW_BYTES);
   readonly #open = new Map<string, Promise<OpenSegmentReader | undefined>>();
 
-  constructor(native: Native) {
-    this.#native = native;
+  constructor(io: SegmentIo) {
+    this.#io = io;
   }
 
   /** As the segments are checked with. */
   get crc32c(): Native['crc32c'] {
-    return this.#native.crc32c;
+    return this.#io.native.crc32c;
   }
 
   /**
@@ -87,7 +86,7 @@ export class SegmentCache {
     const cached = this.#sealed.get(key);
     if (cached !== undefined) return cached;
     await this.#forgetOpen(ref.id);
-    const contents = await withSealed(ref, this.#native, readSealed);
+    const contents = await withSealed(ref, this.#io, readSealed);
     if (contents !== undefined)
       this.#sealed.set(key, contents, SAMPLE_BYTES * total(contents.tracks.map(({ samples }) => samples.count)));
     return contents;
@@ -106,9 +105,9 @@ export class SegmentCache {
   async #viewSealed(ref: SegmentRef): Promise<SegmentView | undefined> {
     const key = keyOf(ref);
     const kept = this.#views.get(key);
-    if (kept !== undefined) return (await isThere(ref.path)) ? kept : undefined;
+    if (kept !== undefined) return (await isThere(this.#io.disk, ref.path)) ? kept : undefined;
     let bytes = 0;
-    const view = await withSealed(ref, this.#native, (file, trailer, native) => {
+    const view = await withSealed(ref, this.#io, (file, trailer, native) => {
       const unfolded = trailer.discontinuous ? SAMPLE_BYTES * total(trailer.tracks.map(({ samples }) => samples)) : 0;
       bytes = trailer.moov.length + unfolded;
       return viewOfSealed(file, trailer, native);
@@ -118,7 +117,7 @@ export class SegmentCache {
   }
 
   async #readOpen(ref: SegmentRef): Promise<SegmentContents | undefined> {
-    const opening = this.#open.get(ref.id) ?? openReader(ref.path, this.#native);
+    const opening = this.#open.get(ref.id) ?? openReader(ref.path, this.#io);
     this.#open.set(ref.id, opening);
     const reader = await opening.catch((error: unknown) => {
       this.#open.delete(ref.id);
@@ -160,17 +159,17 @@ const total = (counts: readonly number[]) => counts.reduce((sum, count) => sum +
 
 const keyOf = ({ id, repairGeneration }: SegmentRef) => `${id}/${repairGeneration}`;
 
-async function openReader(path: string, native: Native): Promise<OpenSegmentReader | undefined> {
-  const file = await openIfThere(path);
-  return file === undefined ? undefined : OpenSegmentReader.open(file, path, native);
+async function openReader(path: string, io: SegmentIo): Promise<OpenSegmentReader | undefined> {
+  const file = await openIfThere(io.disk, path);
+  return file === undefined ? undefined : OpenSegmentReader.open(file, path, io);
 }
 
 async function withSealed<T>(
   ref: SegmentRef,
-  native: Native,
-  read: (file: FileHandle, trailer: Trailer, native: Native) => Promise<T>,
+  { disk, native }: SegmentIo,
+  read: (file: DiskFile, trailer: Trailer, native: Native) => Promise<T>,
 ): Promise<T | undefined> {
-  const file = await openIfThere(ref.path);
+  const file = await openIfThere(disk, ref.path);
   if (file === undefined) return undefined;
   try {
     const trailer = await readTrailer(file, native);

@@ -1,23 +1,65 @@
 /**
- * The few disk operations that recorder, sealer and recovery use: whole writes, whole reads, synced directories.
- * Errors are FootageErrors that say what was being done.
+ * The disk as recorder, sealer, catalog and recovery see it: one small interface, so that a test can stand in for it and
+ * build every state that a power cut could leave. On it, the operations they use: whole writes, whole reads, synced
+ * directories. Errors are FootageErrors that say what was being done.
  */
-import { access, type FileHandle, mkdir, open, unlink } from 'node:fs/promises';
+import { access, constants, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { FootageError, ioError, systemCode } from '../errors.ts';
+import type { Native } from '../native-types.ts';
+
+/** An open file or directory; a `FileHandle` of Node is one. Positions and lengths in bytes. */
+export interface DiskFile {
+  /** What `Native.scan` and `Native.groupFlush` of the same `SegmentIo` are given. */
+  readonly fd: number;
+  /** May read less than asked for; 0 at the end of the file. */
+  read(into: Uint8Array, offset: number, length: number, position: number): Promise<{ readonly bytesRead: number }>;
+  /** May write less than it was given. */
+  writev(buffers: readonly Uint8Array[], position: number): Promise<{ readonly bytesWritten: number }>;
+  stat(): Promise<{ readonly size: number }>;
+  truncate(length: number): Promise<void>;
+  /** Makes the file durable; of a directory, its entries. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** For `Disk.open`: for reading and writing, made if it is not there, never cut short. */
+export const OPEN_OR_MAKE = constants.O_RDWR | constants.O_CREAT;
+
+/** What is asked of a file system, with the names, the meaning and the errors of `node:fs/promises`. */
+export interface Disk {
+  open(path: string, flags: 'r' | 'r+' | 'wx+' | typeof OPEN_OR_MAKE): Promise<DiskFile>;
+  /** Returns the first directory that was made, if any. */
+  mkdir(path: string, options: { readonly recursive: true }): Promise<string | undefined>;
+  rename(from: string, to: string): Promise<void>;
+  unlink(path: string): Promise<void>;
+  /** Rejects where there is nothing, or with `mode` nothing that may be used so. */
+  access(path: string, mode?: number): Promise<void>;
+  stat(path: string): Promise<{ isDirectory(): boolean }>;
+  readdir(path: string, options?: { readonly recursive?: boolean }): Promise<string[]>;
+}
+
+/** The file systems of this machine. */
+export const nodeDisk: Disk = { open, mkdir, rename, unlink, access, stat, readdir };
+
+/** A disk, and what scans and flushes the files opened on it. */
+export interface SegmentIo {
+  readonly disk: Disk;
+  readonly native: Native;
+}
 
 /** Below the kernel's IOV_MAX. */
 const MAX_BUFFERS = 512;
 
 /** Writes all of `buffers` at `position`, however many calls that takes. */
-export async function writeAll(file: FileHandle, buffers: readonly Uint8Array[], position: number): Promise<void> {
+export async function writeAll(file: DiskFile, buffers: readonly Uint8Array[], position: number): Promise<void> {
   let at = position;
   for (let first = 0; first < buffers.length; first += MAX_BUFFERS) {
     at = await writeSome(file, buffers.slice(first, first + MAX_BUFFERS), at);
   }
 }
 
-async function writeSome(file: FileHandle, buffers: readonly Uint8Array[], position: number): Promise<number> {
+async function writeSome(file: DiskFile, buffers: readonly Uint8Array[], position: number): Promise<number> {
   let rest = buffers;
   let at = position;
   while (rest.length > 0) {
@@ -42,7 +84,7 @@ function behind(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
 }
 
 /** Reads [position, position + length) or less where the file ends before. */
-export async function readUpTo(file: FileHandle, position: number, length: number): Promise<Uint8Array> {
+export async function readUpTo(file: DiskFile, position: number, length: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
   let done = 0;
   while (done < length) {
@@ -56,9 +98,9 @@ export async function readUpTo(file: FileHandle, position: number, length: numbe
 }
 
 /** Opens a file for reading; undefined if there is none. */
-export async function openIfThere(path: string): Promise<FileHandle | undefined> {
+export async function openIfThere(disk: Disk, path: string): Promise<DiskFile | undefined> {
   try {
-    return await open(path, 'r');
+    return await disk.open(path, 'r');
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw ioError(error, `opening ${path}`);
@@ -66,9 +108,9 @@ export async function openIfThere(path: string): Promise<FileHandle | undefined>
 }
 
 /** Whether there is a file, or something else, at a path. */
-export async function isThere(path: string): Promise<boolean> {
+export async function isThere(disk: Disk, path: string): Promise<boolean> {
   try {
-    await access(path);
+    await disk.access(path);
     return true;
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return false;
@@ -77,16 +119,16 @@ export async function isThere(path: string): Promise<boolean> {
 }
 
 /** Removes a file; one that is already gone is as good. */
-export async function removeFile(path: string): Promise<void> {
+export async function removeFile(disk: Disk, path: string): Promise<void> {
   try {
-    await unlink(path);
+    await disk.unlink(path);
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw ioError(error, `removing ${path}`);
   }
 }
 
-export async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
+export async function syncDirectory(disk: Disk, path: string): Promise<void> {
+  const directory = await disk.open(path, 'r');
   try {
     await directory.sync();
   } catch (error) {
@@ -97,38 +139,44 @@ export async function syncDirectory(path: string): Promise<void> {
 }
 
 /** As `syncDirectory`, for a folder above the archive, which this user need not be allowed to read: then it is left out. */
-export async function syncIfReadable(path: string): Promise<void> {
-  await syncDirectory(path).catch((error: unknown) => {
+export async function syncIfReadable(disk: Disk, path: string): Promise<void> {
+  await syncDirectory(disk, path).catch((error: unknown) => {
     if (!['EACCES', 'EPERM'].includes(systemCode(error) ?? '')) throw error;
   });
 }
 
 /**
- * By folder of a camera: the folder of segments whose whole path this process has made durable. That a folder is there
- * says nothing: its maker may have died before the sync.
+ * Per disk, by folder of a camera: the folder of segments whose whole path this process has made durable. That a folder
+ * is there says nothing: its maker may have died before the sync.
  */
-const durablePaths = new Map<string, string>();
+const durablePaths = new WeakMap<Disk, Map<string, string>>();
 
 /**
  * Makes a folder for segments below that of their camera. What is returned makes the folder durable, with its entries
  * and, where that is not known of it, with its whole path: up to the entry of the archive in the folder above it.
  */
-export async function makeSegmentFolder(cameraDirectory: string, path: string): Promise<() => Promise<void>> {
+export async function makeSegmentFolder(
+  disk: Disk,
+  cameraDirectory: string,
+  path: string,
+): Promise<() => Promise<void>> {
   const [camera, folder] = [resolve(cameraDirectory), resolve(path)];
-  const changed = await makeDirectory(folder);
-  if (changed.length === 1 && durablePaths.get(camera) === folder) return () => syncDirectory(folder);
+  const durable = durablePaths.get(disk) ?? new Map<string, string>();
+  durablePaths.set(disk, durable);
+  const changed = await makeDirectory(disk, folder);
+  if (changed.length === 1 && durable.get(camera) === folder) return () => syncDirectory(disk, folder);
   return async () => {
     const archive = dirname(camera);
-    for (let at = folder; at !== archive; at = dirname(at)) await syncDirectory(at);
-    await syncDirectory(archive);
-    await syncIfReadable(dirname(archive));
-    durablePaths.set(camera, folder);
+    for (let at = folder; at !== archive; at = dirname(at)) await syncDirectory(disk, at);
+    await syncDirectory(disk, archive);
+    await syncIfReadable(disk, dirname(archive));
+    durable.set(camera, folder);
   };
 }
 
 /** Makes a directory with its parents, and returns every directory whose entries are new: those need a sync. */
-export async function makeDirectory(path: string): Promise<string[]> {
-  const first = await mkdir(path, { recursive: true }).catch((error: unknown) => {
+export async function makeDirectory(disk: Disk, path: string): Promise<string[]> {
+  const first = await disk.mkdir(path, { recursive: true }).catch((error: unknown) => {
     throw ioError(error, `making the folder ${path}`);
   });
   if (first === undefined) return [path];

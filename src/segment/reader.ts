@@ -2,7 +2,6 @@
  * Reads a segment's tables: a sealed one from its `moov`, an open one from the pseudo-header and then a scan of the
  * tail. Reading changes nothing on disk, so any process may do it at any time.
  */
-import type { FileHandle } from 'node:fs/promises';
 import { FootageError } from '../errors.ts';
 import { viewOf } from '../format/bytes.ts';
 import { DELIMITER_BYTES, readDelimiter } from '../format/delimiter.ts';
@@ -15,7 +14,7 @@ import { type MovieTrack, readMovie } from '../mp4/reader.ts';
 import type { SampleTable } from '../mp4/tables.ts';
 import type { Native, ScanResult } from '../native-types.ts';
 import { ContentsBuilder, type SegmentContents, type SegmentTrack } from './contents.ts';
-import { openIfThere, readUpTo } from './disk.ts';
+import { type DiskFile, openIfThere, readUpTo, type SegmentIo } from './disk.ts';
 import { DATA_START, indexPathOf, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
 
 /** Longest head: delimiter, fixed part and eight tracks fit easily. */
@@ -24,19 +23,19 @@ const HEAD_READ_BYTES = 512;
 const SCAN_BATCH = 65_536;
 
 /** The head record of a segment file, or undefined if it holds none. */
-export async function readFileHead(file: FileHandle, native: Native): Promise<Head | undefined> {
+export async function readFileHead(file: DiskFile, native: Native): Promise<Head | undefined> {
   return readHead(await readUpTo(file, DATA_START, HEAD_READ_BYTES), native.crc32c)?.head;
 }
 
 /** The trailer of a sealed segment; undefined if the file has none that holds. */
-export async function readTrailer(file: FileHandle, native: Native): Promise<Trailer | undefined> {
+export async function readTrailer(file: DiskFile, native: Native): Promise<Trailer | undefined> {
   const { size } = await file.stat();
   if (size < DATA_START + TRAILER_BYTES) return undefined;
   return decodeTrailer(await readUpTo(file, size - TRAILER_BYTES, TRAILER_BYTES), native.crc32c);
 }
 
 /** Whether the 16 bytes that make the file an ordinary MP4 are in place. */
-export async function hasSealedPrefix(file: FileHandle, trailer: Trailer): Promise<boolean> {
+export async function hasSealedPrefix(file: DiskFile, trailer: Trailer): Promise<boolean> {
   const expected = sealedMdatHeader(trailer.moov.offset);
   return Buffer.compare(await readUpTo(file, MDAT_HEADER_AT, expected.byteLength), expected) === 0;
 }
@@ -45,7 +44,7 @@ export async function hasSealedPrefix(file: FileHandle, trailer: Trailer): Promi
  * The tables of a sealed segment, from its `moov`.
  * @throws FootageError E_DAMAGED when `moov` and trailer do not hold together.
  */
-export async function readSealed(file: FileHandle, trailer: Trailer, native: Native): Promise<SegmentContents> {
+export async function readSealed(file: DiskFile, trailer: Trailer, native: Native): Promise<SegmentContents> {
   const { head } = trailer;
   const { moov, index } = await readMoov(file, trailer, native);
   const movie = readMovie(moov.subarray(8), (await file.stat()).size);
@@ -66,7 +65,7 @@ export async function readSealed(file: FileHandle, trailer: Trailer, native: Nat
  * @throws FootageError E_DAMAGED
  */
 export async function readMoov(
-  file: FileHandle,
+  file: DiskFile,
   trailer: Trailer,
   native: Native,
 ): Promise<{ readonly moov: Uint8Array; readonly index: SegmentIndex }> {
@@ -118,7 +117,7 @@ function sealedTrack(
 }
 
 /** The tracks as the configuration records behind the head give them. */
-export async function configurations(file: FileHandle, head: Head, native: Native): Promise<Track[]> {
+export async function configurations(file: DiskFile, head: Head, native: Native): Promise<Track[]> {
   const builder = new ContentsBuilder(head, native.crc32c);
   const limit = 1 + head.tracks.length;
   const result = await scanBatch(file, builder, { from: DATA_START, verify: false, resync: false, limit }, native);
@@ -135,7 +134,7 @@ interface BatchOptions {
 }
 
 async function scanBatch(
-  file: FileHandle,
+  file: DiskFile,
   builder: ContentsBuilder,
   options: BatchOptions,
   native: Native,
@@ -162,7 +161,7 @@ export interface ScanReport {
 
 /** Scans a file's records from `from` on into `builder`, in batches, until its end, an end record, or damage. */
 export async function scanInto(
-  file: FileHandle,
+  file: DiskFile,
   builder: ContentsBuilder,
   from: number,
   options: ScanOptions,
@@ -204,27 +203,27 @@ function addBatch(builder: ContentsBuilder, batch: ScanResult, damaged: [number,
 /** An open segment, read again and again as it grows: each refresh looks only at what is new. */
 export class OpenSegmentReader {
   readonly builder: ContentsBuilder;
-  readonly #file: FileHandle;
+  readonly #file: DiskFile;
   readonly #path: string;
-  readonly #native: Native;
+  readonly #io: SegmentIo;
   /** Where the next record is expected; 0 before the first refresh. */
   #position = 0;
   #turn: Promise<void> = Promise.resolve();
 
-  private constructor(file: FileHandle, path: string, head: Head, native: Native) {
+  private constructor(file: DiskFile, path: string, head: Head, io: SegmentIo) {
     this.#file = file;
     this.#path = path;
-    this.#native = native;
-    this.builder = new ContentsBuilder(head, native.crc32c);
+    this.#io = io;
+    this.builder = new ContentsBuilder(head, io.native.crc32c);
   }
 
   /** Takes over `file`. Undefined (and `file` is closed) when it does not begin with a head. */
-  static async open(file: FileHandle, path: string, native: Native): Promise<OpenSegmentReader | undefined> {
-    const head = await readFileHead(file, native).catch(async (error: unknown) => {
+  static async open(file: DiskFile, path: string, io: SegmentIo): Promise<OpenSegmentReader | undefined> {
+    const head = await readFileHead(file, io.native).catch(async (error: unknown) => {
       await file.close();
       throw error;
     });
-    if (head !== undefined) return new OpenSegmentReader(file, path, head, native);
+    if (head !== undefined) return new OpenSegmentReader(file, path, head, io);
     await file.close();
     return undefined;
   }
@@ -243,7 +242,8 @@ export class OpenSegmentReader {
 
   async #refresh(verify: boolean): Promise<void> {
     if (this.#position === 0) this.#position = await this.#readIndex();
-    const scanned = await scanInto(this.#file, this.builder, this.#position, { verify, resync: false }, this.#native);
+    const { native } = this.#io;
+    const scanned = await scanInto(this.#file, this.builder, this.#position, { verify, resync: false }, native);
     this.#position = scanned.next;
   }
 
@@ -253,15 +253,16 @@ export class OpenSegmentReader {
 
   /** Takes the sub-blocks of the pseudo-header; returns where the scan of the delimiters begins. */
   async #readIndex(): Promise<number> {
-    const index = await openIfThere(indexPathOf(this.#path));
+    const { disk, native } = this.#io;
+    const index = await openIfThere(disk, indexPathOf(this.#path));
     if (index === undefined) return DATA_START;
     try {
       const { size } = await index.stat();
       const bytes = await readUpTo(index, 0, size);
-      const copy = readHead(bytes, this.#native.crc32c);
+      const copy = readHead(bytes, native.crc32c);
       if (copy === undefined || copy.head.segment !== this.builder.head.segment) return DATA_START;
       const rest = bytes.subarray(copy.lengthBytes);
-      const { blocks, to } = readIndexBlocks(rest, DATA_START, this.builder.seed, this.#native.crc32c);
+      const { blocks, to } = readIndexBlocks(rest, DATA_START, this.builder.seed, native.crc32c);
       // A block may be durable while its stretch is not only on a disk that lies; then the delimiters decide.
       if (to > (await this.#file.stat()).size) return DATA_START;
       for (const block of blocks) this.builder.addAll(block.records, recordOffsets(block));

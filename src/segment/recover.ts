@@ -2,14 +2,13 @@
  * Recovery of a segment that was left open (docs/format.md, "Recovery"). Only the holder of the camera's writer lock
  * may call this. Nothing recorded is deleted: what cannot be understood is set aside and reported.
  */
-import { type FileHandle, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { FootageError, ioError, systemCode } from '../errors.ts';
 import { encodeAnchor, encodeEnd, type TrackEnd } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Native } from '../native-types.ts';
 import { clocksOf, ContentsBuilder, type SegmentContents } from './contents.ts';
-import { openIfThere, removeFile, syncDirectory, writeAll } from './disk.ts';
+import { type Disk, type DiskFile, openIfThere, removeFile, type SegmentIo, syncDirectory, writeAll } from './disk.ts';
 import type { GroupFlusher } from './flusher.ts';
 import { DATA_START, indexPathOf, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
 import { OpenSegmentReader, readTrailer, scanInto, type ScanReport } from './reader.ts';
@@ -34,13 +33,12 @@ export type Recovery =
   /** It could not be recovered now (a full disk, a newer format); it stays as it is. */
   | { readonly outcome: 'failed'; readonly error: FootageError };
 
-export interface RecoverOptions {
-  readonly native: Native;
+export interface RecoverOptions extends SegmentIo {
   readonly flusher: GroupFlusher;
 }
 
 export async function recoverSegment(path: string, options: RecoverOptions): Promise<Recovery> {
-  const file = await open(path, 'r+').catch((error: unknown) => {
+  const file = await options.disk.open(path, 'r+').catch((error: unknown) => {
     throw ioError(error, `opening ${path} for recovery`);
   });
   try {
@@ -54,7 +52,7 @@ export async function recoverSegment(path: string, options: RecoverOptions): Pro
   }
 }
 
-async function tablesHold(file: FileHandle, trailer: Trailer, native: Native): Promise<boolean> {
+async function tablesHold(file: DiskFile, trailer: Trailer, native: Native): Promise<boolean> {
   const moov = new Uint8Array(trailer.moov.length);
   const { bytesRead } = await file.read(moov, 0, moov.byteLength, trailer.moov.offset);
   return bytesRead === moov.byteLength && native.crc32c(moov) === trailer.moov.crc;
@@ -62,23 +60,23 @@ async function tablesHold(file: FileHandle, trailer: Trailer, native: Native): P
 
 /** A trailer that holds: the 16 bytes are written again, whatever they are now. */
 async function finishPrefix(
-  file: FileHandle,
+  file: DiskFile,
   path: string,
   trailer: Trailer,
-  { flusher }: RecoverOptions,
+  { disk, flusher }: RecoverOptions,
 ): Promise<Recovery> {
   await flusher.flush([file.fd]);
   await writeAll(file, [sealedMdatHeader(trailer.moov.offset)], MDAT_HEADER_AT);
   await flusher.flush([file.fd]);
-  await removeFile(indexPathOf(path));
+  await removeFile(disk, indexPathOf(path));
   const frames = trailer.tracks.reduce((sum, track) => sum + track.samples, 0);
   return { outcome: 'sealed', trailer, frames, unreferenced: 0, damaged: [] };
 }
 
-async function rebuild(file: FileHandle, path: string, options: RecoverOptions): Promise<Recovery> {
-  const { native, flusher } = options;
-  const opened = await openForReading(path, native);
-  if (opened === undefined) return leftover(file, path, undefined);
+async function rebuild(file: DiskFile, path: string, options: RecoverOptions): Promise<Recovery> {
+  const { disk, native, flusher } = options;
+  const opened = await openForReading(path, options);
+  if (opened === undefined) return leftover(disk, file, path, undefined);
   try {
     // The system went down with this file open: what no sub-block covers counts only if its payload is there, too.
     await opened.refresh(true);
@@ -90,7 +88,7 @@ async function rebuild(file: FileHandle, path: string, options: RecoverOptions):
       : await scanInto(file, builder, opened.position, { verify: true, resync: true }, native);
     const contents = understood(builder);
     if (contents === undefined || extentOf(contents) === undefined) {
-      return await leftover(file, path, builder.frames === 0 ? opened.position : undefined);
+      return await leftover(disk, file, path, builder.frames === 0 ? opened.position : undefined);
     }
     const dataEnd = builder.ended
       ? await truncateTo(file, report.next)
@@ -103,7 +101,7 @@ async function rebuild(file: FileHandle, path: string, options: RecoverOptions):
       flush: () => flusher.flush([file.fd]),
       native,
     });
-    await removeFile(indexPathOf(path));
+    await removeFile(disk, indexPathOf(path));
     const frames = frameCount(contents);
     return { outcome: 'sealed', trailer, frames, unreferenced: builder.unreferenced, damaged: report.damaged };
   } finally {
@@ -125,20 +123,20 @@ function frameCount({ tracks }: SegmentContents): number {
   return tracks.reduce((sum, { samples }) => sum + samples.count, 0);
 }
 
-async function openForReading(path: string, native: Native): Promise<OpenSegmentReader | undefined> {
-  const file = await openIfThere(path);
-  return file === undefined ? undefined : OpenSegmentReader.open(file, path, native);
+async function openForReading(path: string, io: SegmentIo): Promise<OpenSegmentReader | undefined> {
+  const file = await openIfThere(io.disk, path);
+  return file === undefined ? undefined : OpenSegmentReader.open(file, path, io);
 }
 
 /** An end record without a good trailer: everything behind it is an unfinished sealing, made again. */
-async function truncateTo(file: FileHandle, dataEnd: number): Promise<number> {
+async function truncateTo(file: DiskFile, dataEnd: number): Promise<number> {
   await file.truncate(dataEnd);
   return dataEnd;
 }
 
 /** The torn tail stays inside `mdat`; the anchors of holes and the end record go behind it. */
 async function appendEnd(
-  file: FileHandle,
+  file: DiskFile,
   builder: ContentsBuilder,
   contents: SegmentContents,
   report: ScanReport,
@@ -176,22 +174,22 @@ function withHoleAnchors(contents: SegmentContents): SegmentContents {
 }
 
 /** Files without a presentable frame: removed when nothing but our own records is in them, else set aside. */
-async function leftover(file: FileHandle, path: string, understoodTo: number | undefined): Promise<Recovery> {
+async function leftover(disk: Disk, file: DiskFile, path: string, understoodTo: number | undefined): Promise<Recovery> {
   const { size } = await file.stat();
   if (size <= DATA_START || size === understoodTo) {
-    await removeFile(path);
-    await removeFile(indexPathOf(path));
+    await removeFile(disk, path);
+    await removeFile(disk, indexPathOf(path));
     return { outcome: 'empty' };
   }
   const aside = `${path}.unreadable`;
-  await rename(path, aside).catch((error: unknown) => {
+  await disk.rename(path, aside).catch((error: unknown) => {
     throw ioError(error, `setting ${path} aside`);
   });
   // The pseudo-header may hold the only copy of the head: it goes along.
   const index = indexPathOf(path);
-  await rename(index, `${index}.unreadable`).catch((error: unknown) => {
+  await disk.rename(index, `${index}.unreadable`).catch((error: unknown) => {
     if (systemCode(error) !== 'ENOENT') throw ioError(error, `setting ${index} aside`);
   });
-  await syncDirectory(dirname(path));
+  await syncDirectory(disk, dirname(path));
   return { outcome: 'set-aside', path: aside };
 }

@@ -3,7 +3,6 @@
  * behind the data; sync; the 16 bytes of the `mdat` header; sync. What comes before (end record, sync) and after
  * (catalog row, removal of the pseudo-header) is the caller's.
  */
-import type { FileHandle } from 'node:fs/promises';
 import { encodeSegmentIndex, type SegmentIndex, SEGMENT_INDEX_USER_TYPE } from '../format/segment-index.ts';
 import {
   encodeTrailer,
@@ -22,7 +21,7 @@ import { type MovieSamples, type SampleMovie, type SampleTrackSpec, writeSampleM
 import type { SampleTable } from '../mp4/tables.ts';
 import type { Native } from '../native-types.ts';
 import type { SegmentContents, SegmentTrack } from './contents.ts';
-import { writeAll } from './disk.ts';
+import { type DiskFile, writeAll } from './disk.ts';
 import { MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
 import { breaksOf, countersOf, type Extent, extentOf, ptsAt } from './summary.ts';
 
@@ -37,7 +36,7 @@ export interface SealOptions {
   readonly native: Native;
 }
 
-export async function sealSegment(file: FileHandle, contents: SegmentContents, options: SealOptions): Promise<Trailer> {
+export async function sealSegment(file: DiskFile, contents: SegmentContents, options: SealOptions): Promise<Trailer> {
   const { moov, trailer } = sealedTail(contents, options);
   await writeAll(file, [moov, encodeTrailer(trailer, options.native.crc32c)], options.dataEnd);
   await options.flush();

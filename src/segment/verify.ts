@@ -1,12 +1,11 @@
 /**
  * Checks one segment: every checksum, and every table against the frames. Changes nothing.
  */
-import type { FileHandle } from 'node:fs/promises';
 import { TABLE_NAMES, type Trailer } from '../format/trailer.ts';
 import { tablesEqual } from '../mp4/tables.ts';
 import type { Native } from '../native-types.ts';
 import { ContentsBuilder, type SegmentContents } from './contents.ts';
-import { openIfThere, readUpTo } from './disk.ts';
+import { type DiskFile, openIfThere, readUpTo, type SegmentIo } from './disk.ts';
 import { DATA_START } from './layout.ts';
 import { hasSealedPrefix, readFileHead, readSealed, readTrailer, scanInto } from './reader.ts';
 import { countersOf, extentOf, type SegmentCounters } from './summary.ts';
@@ -20,8 +19,8 @@ export interface SegmentReport {
   readonly unexplainedBytes: number;
 }
 
-export async function verifySegment(path: string, native: Native): Promise<SegmentReport> {
-  const file = await openIfThere(path);
+export async function verifySegment(path: string, { disk, native }: SegmentIo): Promise<SegmentReport> {
+  const file = await openIfThere(disk, path);
   if (file === undefined)
     return { state: 'unreadable', frames: 0, problems: ['the file is gone'], unexplainedBytes: 0 };
   try {
@@ -41,7 +40,7 @@ interface Scanned {
   readonly ended: boolean;
 }
 
-async function scanAll(file: FileHandle, to: number, native: Native): Promise<Scanned | undefined> {
+async function scanAll(file: DiskFile, to: number, native: Native): Promise<Scanned | undefined> {
   const head = await readFileHead(file, native);
   if (head === undefined) return undefined;
   const builder = new ContentsBuilder(head, native.crc32c);
@@ -54,7 +53,7 @@ const bytesOf = (ranges: readonly (readonly [number, number])[]) =>
 
 const framesOf = ({ tracks }: SegmentContents) => tracks.reduce((sum, { samples }) => sum + samples.count, 0);
 
-async function verifyOpen(file: FileHandle, native: Native): Promise<SegmentReport> {
+async function verifyOpen(file: DiskFile, native: Native): Promise<SegmentReport> {
   const { size } = await file.stat();
   const scanned = await scanAll(file, size, native);
   if (scanned === undefined) {
@@ -70,7 +69,7 @@ async function verifyOpen(file: FileHandle, native: Native): Promise<SegmentRepo
   };
 }
 
-async function verifySealed(file: FileHandle, trailer: Trailer, native: Native): Promise<SegmentReport> {
+async function verifySealed(file: DiskFile, trailer: Trailer, native: Native): Promise<SegmentReport> {
   const problems = await checkTables(file, trailer, native);
   if (!(await hasSealedPrefix(file, trailer))) problems.push('the mdat header is not the sealed one');
   const scanned = await scanAll(file, trailer.moov.offset, native);
@@ -84,7 +83,7 @@ async function verifySealed(file: FileHandle, trailer: Trailer, native: Native):
   };
 }
 
-async function checkTables(file: FileHandle, trailer: Trailer, native: Native): Promise<string[]> {
+async function checkTables(file: DiskFile, trailer: Trailer, native: Native): Promise<string[]> {
   const { moov, index, tracks } = trailer;
   const bytes = await readUpTo(file, moov.offset, moov.length);
   if (bytes.byteLength !== moov.length || native.crc32c(bytes) !== moov.crc) return ['moov is damaged'];
@@ -121,7 +120,7 @@ function differing(prefix: string, named: Counters, found: Counters): string[] {
 }
 
 /** Every frame that the tables name must be found, intact, where they say. */
-async function compare(file: FileHandle, trailer: Trailer, scanned: Scanned, native: Native): Promise<string[]> {
+async function compare(file: DiskFile, trailer: Trailer, scanned: Scanned, native: Native): Promise<string[]> {
   const problems: string[] = [];
   const named = await readSealed(file, trailer, native);
   named.tracks.forEach(({ samples }, i) => {

@@ -2,7 +2,6 @@
  * A segment that a plan looks into, whichever way it is read: clocks, tracks, and their tables. Of a sealed segment only
  * what is asked for is unfolded, unless its samples do not follow each other: then, as for an open one, all of them.
  */
-import type { FileHandle } from 'node:fs/promises';
 import { FootageError } from '../errors.ts';
 import { TrackClock } from '../format/clock.ts';
 import type { Anchor, Head } from '../format/records.ts';
@@ -11,6 +10,7 @@ import type { Track } from '../media.ts';
 import { parseStsd, writeSampleEntry } from '../mp4/sample-entry.ts';
 import type { Native } from '../native-types.ts';
 import { clocksOf, type SegmentContents } from './contents.ts';
+import type { DiskFile } from './disk.ts';
 import { configurations, readMoov, readSealed } from './reader.ts';
 import { ColumnTables } from './column-tables.ts';
 import { SealedTables } from './sealed-tables.ts';
@@ -67,7 +67,7 @@ export function isSteady(head: Head, anchors: readonly Anchor[]): boolean {
  * The view of a sealed segment.
  * @throws FootageError E_DAMAGED when `moov` and trailer do not hold together.
  */
-export async function viewOfSealed(file: FileHandle, trailer: Trailer, native: Native): Promise<SegmentView> {
+export async function viewOfSealed(file: DiskFile, trailer: Trailer, native: Native): Promise<SegmentView> {
   const { head } = trailer;
   if (trailer.discontinuous) return viewOfContents(await readSealed(file, trailer, native));
   const { moov, index } = await readMoov(file, trailer, native);

@@ -5,7 +5,6 @@
  * the sync that covers its frames returned; a flush is acknowledged only after the directories that lead to the new
  * files are durable.
  */
-import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ioError } from '../errors.ts';
 import { viewOf } from '../format/bytes.ts';
@@ -24,14 +23,13 @@ import {
 import type { Trailer } from '../format/trailer.ts';
 import type { Track } from '../media.ts';
 import { concatBytes } from '../mp4/box.ts';
-import type { Native } from '../native-types.ts';
-import { makeSegmentFolder, removeFile, writeAll } from './disk.ts';
+import { type Disk, type DiskFile, makeSegmentFolder, removeFile, type SegmentIo, writeAll } from './disk.ts';
 import type { GroupFlusher } from './flusher.ts';
 import { DATA_START, indexPathOf, OPEN_PREFIX, segmentPath } from './layout.ts';
 import { OpenSegmentReader } from './reader.ts';
 import { sealSegment } from './seal.ts';
 
-export interface SegmentWriterOptions {
+export interface SegmentWriterOptions extends SegmentIo {
   /** Folder of the camera. */
   readonly directory: string;
   /** Wall time of the first sample; names the file. */
@@ -42,7 +40,6 @@ export interface SegmentWriterOptions {
   readonly anchors: readonly Anchor[];
   /** How often a sub-block is written, ms. */
   readonly indexIntervalMs: number;
-  readonly native: Native;
   readonly flusher: GroupFlusher;
 }
 
@@ -59,8 +56,8 @@ export class SegmentWriter {
   readonly path: string;
   readonly seed: number;
   readonly #options: SegmentWriterOptions;
-  readonly #file: FileHandle;
-  readonly #index: FileHandle;
+  readonly #file: DiskFile;
+  readonly #index: DiskFile;
   /** Settled once the new files' directory entries are durable. */
   readonly #entries: Promise<void>;
   #position = 0;
@@ -81,7 +78,7 @@ export class SegmentWriter {
   private constructor(
     options: SegmentWriterOptions,
     path: string,
-    files: readonly [FileHandle, FileHandle],
+    files: readonly [DiskFile, DiskFile],
     headBytes: Uint8Array,
     syncEntries: () => Promise<void>,
   ) {
@@ -98,13 +95,13 @@ export class SegmentWriter {
 
   /** Creates both files and writes the head, the configurations and the anchors. */
   static async create(options: SegmentWriterOptions): Promise<SegmentWriter> {
-    const { native, head } = options;
+    const { disk, native, head } = options;
     const path = join(options.directory, segmentPath(options.startUtcMs, head.segment));
-    const syncEntries = await makeSegmentFolder(options.directory, dirname(path));
-    const file = await createFile(path);
-    const index = await createFile(indexPathOf(path)).catch(async (error: unknown) => {
+    const syncEntries = await makeSegmentFolder(disk, options.directory, dirname(path));
+    const file = await createFile(disk, path);
+    const index = await createFile(disk, indexPathOf(path)).catch(async (error: unknown) => {
       await file.close();
-      await removeFile(path);
+      await removeFile(disk, path);
       throw error;
     });
     const headBytes = encodeHead(head, native.crc32c);
@@ -114,7 +111,7 @@ export class SegmentWriter {
     } catch (error) {
       // Nothing is recorded in it yet: a full disk must not fill with beginnings.
       await writer.close();
-      await removeSegment(path);
+      await removeSegment(disk, path);
       throw error;
     }
     return writer;
@@ -227,12 +224,12 @@ export class SegmentWriter {
 
   /** Appends the end record and seals the segment; the pseudo-header stays until `discardIndex`. */
   async seal(ends: readonly TrackEnd[]): Promise<Trailer> {
-    const { native } = this.#options;
+    const { disk, native } = this.#options;
     this.#push([encodeEnd(ends, this.seed, native.crc32c)], undefined);
     await this.written();
     const dataEnd = this.#position;
     await this.#sync();
-    const reader = await OpenSegmentReader.open(this.#file, this.path, native);
+    const reader = await OpenSegmentReader.open(this.#file, this.path, { disk, native });
     if (reader === undefined) throw ioError(new Error('the head does not read back'), 'sealing a segment');
     await reader.refresh();
     return sealSegment(this.#file, reader.contents(false), {
@@ -246,7 +243,7 @@ export class SegmentWriter {
 
   /** Removes the pseudo-header of a sealed segment. */
   async discardIndex(): Promise<void> {
-    await removeFile(indexPathOf(this.path));
+    await removeFile(this.#options.disk, indexPathOf(this.path));
   }
 
   /** Closes both files. The segment stays as it is: sealed, or open and recoverable. */
@@ -259,13 +256,13 @@ export class SegmentWriter {
 }
 
 /** Removes both files: for footage that must not be, such as the beginning of an import that failed. */
-export async function removeSegment(path: string): Promise<void> {
-  await removeFile(path);
-  await removeFile(indexPathOf(path));
+export async function removeSegment(disk: Disk, path: string): Promise<void> {
+  await removeFile(disk, path);
+  await removeFile(disk, indexPathOf(path));
 }
 
-async function createFile(path: string): Promise<FileHandle> {
-  return open(path, 'wx+').catch((error: unknown) => {
+async function createFile(disk: Disk, path: string): Promise<DiskFile> {
+  return disk.open(path, 'wx+').catch((error: unknown) => {
     throw ioError(error, `creating ${path}`);
   });
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openArchive } from '../../src/archive.ts';
 import { native } from '../../src/native.ts';
-import { openIfThere } from '../../src/segment/disk.ts';
+import { openIfThere, nodeDisk } from '../../src/segment/disk.ts';
 import { OPEN_PREFIX } from '../../src/segment/layout.ts';
 import { readTrailer } from '../../src/segment/reader.ts';
 import type { Manifest } from '../../src/session/manifest.ts';
@@ -174,7 +174,7 @@ describe('a hole in the tail of a crashed segment', () => {
 async function crash(root: string): Promise<string> {
   const { stdout } = await run('find', [root, '-name', '*.mp4']);
   const path = stdout.toString().trim();
-  const file = await openIfThere(path);
+  const file = await openIfThere(nodeDisk, path);
   const trailer = file && (await readTrailer(file, native));
   await file?.close();
   const bytes = (await readFile(path)).subarray(0, trailer?.moov.offset);

@@ -22,7 +22,7 @@ import { readTrailer } from '../../src/segment/reader.ts';
 import { viewOfContents } from '../../src/segment/view.ts';
 import { at, heldFrames, START_MS } from '../support/acceptance.ts';
 import { mediaFile, type MediaKind } from '../support/media.ts';
-import { framesOf, unseal } from '../support/segment.ts';
+import { framesOf, unseal, io } from '../support/segment.ts';
 import { sharedTemporaryFolder } from '../support/tmp.ts';
 
 interface Recipe {
@@ -213,7 +213,7 @@ function tablesOf(contents: SegmentContents) {
 }
 
 async function contentsOf(archive: string, state: SegmentRef['state']): Promise<SegmentContents> {
-  const cache = new SegmentCache(native);
+  const cache = new SegmentCache(io);
   try {
     const contents = await cache.read({ id: 'last', path: await lastSegment(archive), state, repairGeneration: 0 });
     if (contents === undefined) throw new Error('the segment is gone');

@@ -45,10 +45,15 @@ const LAYERS: Layers = {
     types: ['time'],
     node: true,
   },
+  writers: {
+    path: 'camera-writers.ts',
+    imports: ['catalog', 'recorder', 'segment'],
+    node: true,
+  },
   http: { path: 'http/', imports: ['session', 'catalog', 'time'], types: ['sender'], node: true },
   archive: {
     path: 'archive.ts',
-    imports: [...BELOW_ARCHIVE, 'time', 'lifetime', 'http'],
+    imports: [...BELOW_ARCHIVE, 'time', 'lifetime', 'writers', 'http'],
     node: true,
   },
   index: {

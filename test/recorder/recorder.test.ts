@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type Archive, openArchive, type RecordOptions } from '../../src/archive.ts';
 import { readTrailer, readSealed } from '../../src/segment/reader.ts';
-import { openIfThere } from '../../src/segment/disk.ts';
+import { openIfThere, nodeDisk } from '../../src/segment/disk.ts';
 import type { SegmentContents } from '../../src/segment/contents.ts';
 import type { Frame } from '../../src/media.ts';
 import { native } from '../../src/native.ts';
@@ -70,7 +70,7 @@ async function segmentsOf(archive: Archive): Promise<SegmentContents[]> {
   const names = await readdir(join(archive.root, 'door'), { recursive: true });
   const contents: SegmentContents[] = [];
   for (const name of names.filter((one) => one.endsWith('.mp4'))) {
-    const file = await openIfThere(join(archive.root, 'door', name));
+    const file = await openIfThere(nodeDisk, join(archive.root, 'door', name));
     const trailer = file && (await readTrailer(file, native));
     if (file === undefined || trailer === undefined) throw new Error(`${name} is not sealed`);
     contents.push(await readSealed(file, trailer, native));

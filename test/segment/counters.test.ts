@@ -12,7 +12,16 @@ import { SampleTableBuilder } from '../../src/mp4/tables.ts';
 import { native } from '../../src/native.ts';
 import { countersOf, extentOf } from '../../src/segment/summary.ts';
 import { verifySegment } from '../../src/segment/verify.ts';
-import { AUDIO_TICKS, HEAD, PICTURE_TICKS, type Story, tellStory, VIDEO, type Written } from '../support/segment.ts';
+import {
+  AUDIO_TICKS,
+  HEAD,
+  PICTURE_TICKS,
+  type Story,
+  tellStory,
+  VIDEO,
+  type Written,
+  io,
+} from '../support/segment.ts';
 import { temporaryFolder } from '../support/tmp.ts';
 
 function trailerOf({ sealed }: Story): Trailer {
@@ -211,5 +220,5 @@ async function problemsWith({ path, sealed }: Story, trailer: Trailer): Promise<
   const bytes = Buffer.from(sealed);
   bytes.set(encodeTrailer(trailer, native.crc32c), bytes.length - TRAILER_BYTES);
   await writeFile(path, bytes);
-  return (await verifySegment(path, native)).problems;
+  return (await verifySegment(path, io)).problems;
 }

@@ -24,6 +24,7 @@ import {
   readOpen,
   restore,
   tellStory,
+  io,
 } from '../support/segment.ts';
 import { temporaryFolder } from '../support/tmp.ts';
 
@@ -62,7 +63,7 @@ describe('three ways to the same tables', () => {
   test('addon and twin read the same', async () => {
     const story = await tellStory(await temporaryFolder());
     expect(framesOf(await sealedContents(story.path, twin))).toEqual(expected(story.frames));
-    expect((await verifySegment(story.path, twin)).problems).toEqual([]);
+    expect((await verifySegment(story.path, { ...io, native: twin })).problems).toEqual([]);
   });
 
   test('the pseudo-header is really used: what only it says of its stretch is believed', async () => {
@@ -112,7 +113,7 @@ describe('an open segment', () => {
     author.picture();
     await author.writer.written();
     const file = await open(author.writer.path);
-    const reader = await OpenSegmentReader.open(file, author.writer.path, native);
+    const reader = await OpenSegmentReader.open(file, author.writer.path, io);
     const counts: number[] = [];
     for (let i = 0; i < 5; i++) {
       await reader?.refresh();
@@ -134,7 +135,7 @@ describe('an open segment', () => {
     for (const cut of [(last?.offset ?? 0) - 31, (last?.offset ?? 0) - 1, (last?.offset ?? 0) + 5]) {
       await restore(story.path, bytes.subarray(0, cut), undefined);
       const file = await open(story.path);
-      const reader = await OpenSegmentReader.open(file, story.path, native);
+      const reader = await OpenSegmentReader.open(file, story.path, io);
       await reader?.refresh();
       expect(reader?.position).toBe((last?.offset ?? 0) - 32);
       expect(framesOf(reader?.contents(true) ?? raise())).not.toContainEqual(
@@ -194,14 +195,14 @@ describe('a sealed segment is an ordinary MP4', () => {
 
   test('verify finds any byte that changed between the first record and the trailer', async () => {
     const story = await tellStory(await temporaryFolder(), 12);
-    expect((await verifySegment(story.path, native)).problems).toEqual([]);
+    expect((await verifySegment(story.path, io)).problems).toEqual([]);
     const { size } = await stat(story.path);
     const missed: number[] = [];
     for (let at = DATA_START - 16; at < size; at += 41) {
       const bytes = Buffer.from(story.sealed);
       bytes[at] = (bytes[at] ?? 0) ^ 0x10;
       await writeFile(story.path, bytes);
-      const report = await verifySegment(story.path, native);
+      const report = await verifySegment(story.path, io);
       if (report.state === 'sealed' && report.problems.length === 0) missed.push(at);
     }
     expect(missed).toEqual([]);

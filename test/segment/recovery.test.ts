@@ -25,6 +25,7 @@ import {
   type Story,
   tellStory,
   type Written,
+  io,
 } from '../support/segment.ts';
 import { temporaryFolder } from '../support/tmp.ts';
 
@@ -33,7 +34,7 @@ type Sealed = Extract<Recovery, { outcome: 'sealed' }>;
 /** Recovers, checks all that every recovery promises, and gives the frames that the segment holds now. */
 async function recovered(path: string): Promise<{ recovery: Sealed; frames: ReturnType<typeof framesOf> }> {
   const before = await readFile(path);
-  const options = { native, flusher: quickFlusher() };
+  const options = { ...io, flusher: quickFlusher() };
   const recovery = await recoverSegment(path, options);
   if (recovery.outcome !== 'sealed') throw new Error(`the outcome is ${recovery.outcome}`);
   const after = await readFile(path);
@@ -42,7 +43,7 @@ async function recovered(path: string): Promise<{ recovery: Sealed; frames: Retu
     true,
   );
   expect(existsSync(indexPathOf(path)), 'the pseudo-header is gone').toBe(false);
-  expect(await verifySegment(path, native)).toMatchObject({ state: 'sealed', problems: [], frames: recovery.frames });
+  expect(await verifySegment(path, io)).toMatchObject({ state: 'sealed', problems: [], frames: recovery.frames });
   const again = await recoverSegment(path, options);
   expect(again).toMatchObject({ outcome: 'sealed', frames: recovery.frames });
   expect((await readFile(path)).equals(after), 'recovering again changes nothing').toBe(true);
@@ -253,7 +254,7 @@ describe('what cannot be recovered', () => {
     const story = await tellStory(await temporaryFolder());
     const bytes = withVersion(openBytes(story, story.endAt), 2);
     await restore(story.path, bytes, story.index);
-    const recovering = recoverSegment(story.path, { native, flusher: quickFlusher() });
+    const recovering = recoverSegment(story.path, { ...io, flusher: quickFlusher() });
     await expect(recovering).rejects.toMatchObject({ code: 'E_FORMAT_VERSION' });
     expect((await readFile(story.path)).equals(bytes)).toBe(true);
     expect((await readFile(indexPathOf(story.path))).equals(story.index)).toBe(true);
@@ -269,7 +270,7 @@ describe('what cannot be recovered', () => {
     bytes.fill(0xee, DATA_START + from, DATA_START + from + 4);
     await restore(story.path, bytes, undefined);
     await writeFile(indexPathOf(story.path), story.index.subarray(0, 128));
-    const recovery = await recoverSegment(story.path, { native, flusher: quickFlusher() });
+    const recovery = await recoverSegment(story.path, { ...io, flusher: quickFlusher() });
     expect(recovery).toEqual({ outcome: 'set-aside', path: `${story.path}.unreadable` });
     expect((await readFile(`${story.path}.unreadable`)).equals(bytes)).toBe(true);
     const names = (await namesBelow(dirname(story.path))).toSorted();
@@ -286,7 +287,7 @@ describe('what cannot be recovered', () => {
     const folder = await temporaryFolder();
     const story = await tellStory(folder);
     await restore(story.path, openBytes(story, length), story.index.subarray(0, 128));
-    const recovery = await recoverSegment(story.path, { native, flusher: quickFlusher() });
+    const recovery = await recoverSegment(story.path, { ...io, flusher: quickFlusher() });
     const left = (await namesBelow(folder)).filter((name) => name.includes('Z-'));
     expect([recovery.outcome, left]).toEqual(['empty', []]);
   });
@@ -295,7 +296,7 @@ describe('what cannot be recovered', () => {
     const folder = await temporaryFolder();
     const author = await Author.begin(folder);
     await author.writer.close();
-    const recovery = await recoverSegment(author.writer.path, { native, flusher: quickFlusher() });
+    const recovery = await recoverSegment(author.writer.path, { ...io, flusher: quickFlusher() });
     expect(recovery).toEqual({ outcome: 'empty' });
     expect((await namesBelow(folder)).filter((name) => name.includes('Z-'))).toEqual([]);
   });
@@ -304,7 +305,7 @@ describe('what cannot be recovered', () => {
     const author = await Author.begin(await temporaryFolder());
     author.audio(1);
     await author.writer.close();
-    const recovery = await recoverSegment(author.writer.path, { native, flusher: quickFlusher() });
+    const recovery = await recoverSegment(author.writer.path, { ...io, flusher: quickFlusher() });
     expect(recovery).toMatchObject({ outcome: 'sealed', frames: 1 });
   });
 });

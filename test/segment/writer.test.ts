@@ -3,7 +3,7 @@ import { type FileHandle, mkdir, open, readdir, readlink, writeFile } from 'node
 import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { native } from '../../src/native.ts';
-import { makeSegmentFolder } from '../../src/segment/disk.ts';
+import { makeSegmentFolder, nodeDisk } from '../../src/segment/disk.ts';
 import { GroupFlusher } from '../../src/segment/flusher.ts';
 import { indexPathOf, segmentPath } from '../../src/segment/layout.ts';
 import { Author, HEAD, START_UTC_MS } from '../support/segment.ts';
@@ -31,18 +31,18 @@ describe('the folder of a segment', () => {
     const whole = [above, join(above, 'archive'), camera, join(camera, '2026'), join(camera, '2026', '01'), day];
 
     await (
-      await makeSegmentFolder(camera, day)
+      await makeSegmentFolder(nodeDisk, camera, day)
     )();
     expect(synced.toSorted()).toEqual(whole);
     synced = [];
     await (
-      await makeSegmentFolder(camera, day)
+      await makeSegmentFolder(nodeDisk, camera, day)
     )();
     expect(synced).toEqual([day]);
     synced = [];
     const next = join(camera, '2026', '02', '01');
     await (
-      await makeSegmentFolder(camera, next)
+      await makeSegmentFolder(nodeDisk, camera, next)
     )();
     expect(synced).toEqual(expect.arrayContaining([next, dirname(next), join(camera, '2026')]));
   });

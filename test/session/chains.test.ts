@@ -15,7 +15,7 @@ import { Planner } from '../../src/session/planner.ts';
 import { type AnswerOptions, answerPolicy, type PlanRequest } from '../../src/session/request.ts';
 import type { VirtualFile } from '../../src/session/virtual-file.ts';
 import { seeded } from '../support/acceptance.ts';
-import { AUDIO, AUDIO_TICKS, HEAD, noise, PICTURE_TICKS, START_UTC_MS, unseal, VIDEO } from '../support/segment.ts';
+import { AUDIO, AUDIO_TICKS, HEAD, noise, PICTURE_TICKS, START_UTC_MS, unseal, VIDEO, io } from '../support/segment.ts';
 import { sharedTemporaryFolder, temporaryFolder } from '../support/tmp.ts';
 
 const SEGMENTS = 15;
@@ -50,7 +50,7 @@ async function record(folder: string): Promise<void> {
 /** The rows of what lies in a folder. */
 async function rowsOf(archive: string): Promise<SegmentRow[]> {
   const catalog = await openCatalog(undefined);
-  expect(await reconcile(archive, catalog, native)).toEqual([]);
+  expect(await reconcile(archive, catalog, io)).toEqual([]);
   const rows = catalog.all('door');
   catalog.close();
   return rows;
@@ -64,12 +64,12 @@ interface Rig {
 
 async function rigOf(archive: string): Promise<Rig> {
   const catalog = await openCatalog(undefined);
-  const cache = new SegmentCache(native);
+  const cache = new SegmentCache(io);
   onTestFinished(async () => {
     await cache.close();
     catalog.close();
   });
-  expect(await reconcile(archive, catalog, native)).toEqual([]);
+  expect(await reconcile(archive, catalog, io)).toEqual([]);
   return { catalog, cache, planner: new Planner({ archive, catalog, cache }) };
 }
 

@@ -8,13 +8,12 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { reconcile } from '../../src/catalog/reconcile.ts';
 import { openCatalog } from '../../src/catalog/sqlite-catalog.ts';
-import { native } from '../../src/native.ts';
 import { SegmentCache } from '../../src/segment/cache.ts';
 import { RENDERER_VERSION } from '../../src/session/plan.ts';
 import { Planner } from '../../src/session/planner.ts';
 import { type AnswerOptions, answerPolicy } from '../../src/session/request.ts';
 import type { VirtualFile } from '../../src/session/virtual-file.ts';
-import { START_UTC_MS, tellStory } from '../support/segment.ts';
+import { START_UTC_MS, tellStory, io } from '../support/segment.ts';
 import { temporaryFolder } from '../support/tmp.ts';
 
 async function digestOf(file: VirtualFile): Promise<string> {
@@ -46,8 +45,8 @@ test.each(CASES)('%j', async (options, golden) => {
   const archive = await temporaryFolder();
   await tellStory(join(archive, 'door'));
   const catalog = await openCatalog(undefined);
-  const cache = new SegmentCache(native);
-  await reconcile(archive, catalog, native);
+  const cache = new SegmentCache(io);
+  await reconcile(archive, catalog, io);
   const planner = new Planner({ archive, catalog, cache });
   const span = { startUtcMs: START_UTC_MS + 300, endUtcMs: START_UTC_MS + 1300 };
   const { file } = await planner.plan({ camera: 'door', ...span, ...answerPolicy(options) });

@@ -7,7 +7,6 @@ import { describe, expect, test } from 'vitest';
 import { openRow } from '../../src/catalog/reconcile.ts';
 import type { Track } from '../../src/media.ts';
 import { type SampleTable, SampleTableBuilder } from '../../src/mp4/tables.ts';
-import { native } from '../../src/native.ts';
 import { SegmentCache } from '../../src/segment/cache.ts';
 import type { SegmentContents } from '../../src/segment/contents.ts';
 import { viewOfContents } from '../../src/segment/view.ts';
@@ -26,6 +25,7 @@ import {
   START_UTC_MS,
   tellStory,
   VIDEO,
+  io,
 } from '../support/segment.ts';
 import { temporaryFolder } from '../support/tmp.ts';
 
@@ -72,7 +72,7 @@ interface Wish extends AnswerOptions {
 
 function plan(runs: readonly Run[], { fromS = 0, toS = 3600, ...options }: Wish = {}): Plan {
   const span = { startUtcMs: START_UTC_MS + fromS * 1000, endUtcMs: START_UTC_MS + toS * 1000 };
-  const deps = { cache: new SegmentCache(native), expansions: new Expansions(), rows: new FragmentRows() };
+  const deps = { cache: new SegmentCache(io), expansions: new Expansions(), rows: new FragmentRows() };
   return planMp4(runs, { camera: 'door', ...span, ...answerPolicy(options) }, deps);
 }
 

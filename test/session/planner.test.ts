@@ -10,7 +10,6 @@ import type { Catalog, SegmentRow } from '../../src/catalog/catalog.ts';
 import { reconcile } from '../../src/catalog/reconcile.ts';
 import { openCatalog } from '../../src/catalog/sqlite-catalog.ts';
 import type { Frame } from '../../src/media.ts';
-import { native } from '../../src/native.ts';
 import { TrackClock } from '../../src/format/clock.ts';
 import { SegmentCache, type SegmentRef } from '../../src/segment/cache.ts';
 import type { SegmentView } from '../../src/segment/view.ts';
@@ -27,6 +26,7 @@ import {
   tellStory,
   unseal,
   VIDEO,
+  io,
 } from '../support/segment.ts';
 import { temporaryFolder } from '../support/tmp.ts';
 
@@ -36,13 +36,13 @@ interface Rig {
 }
 
 /** A planner over the files of an archive, with a catalog of its own. */
-async function plannerOf(archive: string, cache = new SegmentCache(native)): Promise<Rig> {
+async function plannerOf(archive: string, cache = new SegmentCache(io)): Promise<Rig> {
   const catalog = await openCatalog(undefined);
   onTestFinished(async () => {
     await cache.close();
     catalog.close();
   });
-  expect(await reconcile(archive, catalog, native)).toEqual([]);
+  expect(await reconcile(archive, catalog, io)).toEqual([]);
   return { catalog, planner: new Planner({ archive, catalog, cache }) };
 }
 
@@ -286,7 +286,7 @@ describe('looking into segments', () => {
   test('ends, even if beginnings are elsewhere whenever they are looked for', async () => {
     const archive = await temporaryFolder();
     await tellStory(join(archive, 'door'));
-    const cache = new DriftingCache(native);
+    const cache = new DriftingCache(io);
     const { planner } = await plannerOf(archive, cache);
     const { manifest } = await planner.plan(ask(0.7, 1, { begin: 'keyframe' }));
     expect(manifest.delivered).toHaveLength(1);
@@ -299,7 +299,7 @@ describe('looking into segments', () => {
     const author = await Author.begin(join(archive, 'door'));
     await author.story(200);
     await author.writer.close();
-    const { planner } = await plannerOf(archive, new UnsteadyCache(native));
+    const { planner } = await plannerOf(archive, new UnsteadyCache(io));
     const clock = vi.spyOn(TrackClock.prototype, 'utcMs');
     onTestFinished(() => {
       clock.mockRestore();

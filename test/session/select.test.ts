@@ -2,7 +2,6 @@
 import { expect, test } from 'vitest';
 import { openRow } from '../../src/catalog/reconcile.ts';
 import { SampleTableBuilder } from '../../src/mp4/tables.ts';
-import { native } from '../../src/native.ts';
 import { SegmentCache } from '../../src/segment/cache.ts';
 import { viewOfContents } from '../../src/segment/view.ts';
 import { FragmentRows } from '../../src/session/fragment-layout.ts';
@@ -11,7 +10,7 @@ import { planMp4 } from '../../src/session/plan.ts';
 import { answerPolicy } from '../../src/session/request.ts';
 import { joinRun, type Run } from '../../src/session/run.ts';
 import { selectRun } from '../../src/session/select.ts';
-import { AUDIO, AUDIO_TICKS, HEAD, START_UTC_MS } from '../support/segment.ts';
+import { AUDIO, AUDIO_TICKS, HEAD, START_UTC_MS, io } from '../support/segment.ts';
 
 const STRETCHES = 2000;
 const FRAMES_PER_STRETCH = 20;
@@ -66,7 +65,7 @@ test('two thousand stretches of sound are selected without walking all of it for
 
 test.each(['mp4', 'fmp4'] as const)('nor are their bytes looked for in all of it (%s)', (format) => {
   const { run, reads } = counted(runOf(lossySound()), 'offset');
-  const deps = { cache: new SegmentCache(native), expansions: new Expansions(), rows: new FragmentRows() };
+  const deps = { cache: new SegmentCache(io), expansions: new Expansions(), rows: new FragmentRows() };
   const { manifest } = planMp4([run], { camera: 'door', ...SPAN, ...answerPolicy({ format }) }, deps);
   expect(manifest.delivered).toHaveLength(STRETCHES);
   expect(reads()).toBeLessThan(STRETCHES * FRAMES_PER_STRETCH * FEW);

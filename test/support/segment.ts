@@ -11,8 +11,11 @@ import type { SegmentContents } from '../../src/segment/contents.ts';
 import { GroupFlusher } from '../../src/segment/flusher.ts';
 import { DATA_START, indexPathOf, OPEN_PREFIX } from '../../src/segment/layout.ts';
 import { OpenSegmentReader, readTrailer } from '../../src/segment/reader.ts';
-import { openIfThere } from '../../src/segment/disk.ts';
+import { nodeDisk, openIfThere, type SegmentIo } from '../../src/segment/disk.ts';
 import { SegmentWriter } from '../../src/segment/writer.ts';
+
+/** The real disk and the layer that is tested. */
+export const io: SegmentIo = { disk: nodeDisk, native };
 
 export const VIDEO: Track = {
   kind: 'video',
@@ -106,7 +109,7 @@ export class Author {
     { head = HEAD, tracks = [VIDEO, AUDIO], flusher = quickFlusher() } = {},
   ): Promise<Author> {
     const writer = await SegmentWriter.create({
-      ...{ directory, startUtcMs: START_UTC_MS, head, tracks, anchors: [], indexIntervalMs: 0, native },
+      ...{ directory, startUtcMs: START_UTC_MS, head, tracks, anchors: [], indexIntervalMs: 0, ...io },
       flusher,
     });
     return new Author(writer);
@@ -214,9 +217,9 @@ export function expected(frames: readonly Written[]): Omit<Written, 'recordEnd'>
 
 /** Reads a segment as an open one: pseudo-header, if there is one, then the scan. */
 export async function readOpen(path: string, estimate = false): Promise<SegmentContents> {
-  const file = await openIfThere(path);
+  const file = await openIfThere(nodeDisk, path);
   if (file === undefined) throw new Error(`${path} is missing`);
-  const reader = await OpenSegmentReader.open(file, path, native);
+  const reader = await OpenSegmentReader.open(file, path, io);
   if (reader === undefined) throw new Error(`${path} has no head`);
   try {
     await reader.refresh();

@@ -1,0 +1,138 @@
+/**
+ * Those of an archive's cameras that this process writes: takes the writer lock of a camera, recovers what its last
+ * recorder left, and makes its recorder. Part of the composition root.
+ *
+ * Invariant: only who holds a camera's lock changes its files.
+ */
+import { join, relative } from 'node:path';
+import { cameraUuid } from './catalog/camera-id.ts';
+import { openRow, sealedRow } from './catalog/reconcile.ts';
+import { guarded, recoverCamera, type RecoverDeps, type RecoveryReport } from './catalog/recover-camera.ts';
+import { lock, tryLock, type WriterLock } from './catalog/writer-lock.ts';
+import { FootageError, ioError } from './errors.ts';
+import type { Track } from './media.ts';
+import { checkRecorderOptions, checkTracks } from './recorder/options.ts';
+import { Recorder, type RecorderOptions, type SegmentSink } from './recorder/recorder.ts';
+import { makeDirectory } from './segment/disk.ts';
+import { checkCameraName } from './segment/layout.ts';
+
+export interface CameraWritersDeps extends Omit<RecoverDeps, 'archive'> {
+  /** Absolute path of the archive's folder. */
+  readonly root: string;
+  readonly readOnly: boolean;
+  /** How long to wait for somebody else who writes a camera, ms. */
+  readonly lockWaitMs: number;
+  /** Wall clock, Unix ms. */
+  readonly now: () => number;
+  /** @throws FootageError E_CLOSED once the archive is being closed */
+  readonly checkOpen: () => void;
+}
+
+/** A recorder that holds its camera's lock until `release`. */
+export interface TakenCamera {
+  readonly recorder: Recorder;
+  /** Idempotent. */
+  readonly release: () => void;
+}
+
+export class CameraWriters {
+  readonly #deps: CameraWritersDeps;
+
+  constructor(deps: CameraWritersDeps) {
+    this.#deps = deps;
+  }
+
+  /** @throws FootageError E_READ_ONLY */
+  checkWritable(): void {
+    const { readOnly, root } = this.#deps;
+    if (!readOnly) return;
+    throw new FootageError(
+      'E_READ_ONLY',
+      `The archive ${root} cannot be written: give this user write permission, or remount it.`,
+    );
+  }
+
+  /**
+   * A recorder that holds the camera's writer lock, after recovering what was left of it. `check` is called whenever the
+   * wait for it goes on, and at its end: it throws to give up.
+   * @throws FootageError E_CAMERA_NAME, E_CAMERA_BUSY, E_FORMAT_VERSION, E_READ_ONLY, E_TRACK; TypeError, RangeError for
+   * options; what `check` throws
+   */
+  async take(
+    camera: string,
+    tracks: readonly Track[],
+    options: RecorderOptions,
+    check: () => void,
+  ): Promise<TakenCamera> {
+    checkCameraName(camera);
+    const recorderOptions = checkRecorderOptions(options);
+    checkTracks(tracks);
+    this.checkWritable();
+    const { disk, root, lockWaitMs, checkOpen } = this.#deps;
+    const directory = join(root, camera);
+    await makeDirectory(disk, directory);
+    const goOn = () => {
+      checkOpen();
+      check();
+    };
+    const held = await lock(directory, camera, { waitMs: lockWaitMs, check: goOn });
+    try {
+      return { recorder: await this.#recorder(camera, tracks, recorderOptions), release: () => held.release() };
+    } catch (error) {
+      held.release();
+      throw error;
+    }
+  }
+
+  async #recorder(camera: string, tracks: readonly Track[], options: RecorderOptions): Promise<Recorder> {
+    const { disk, native, flusher, root, now, checkOpen } = this.#deps;
+    const directory = join(root, camera);
+    refuseNewer(await this.#recover(camera));
+    const uuid = await cameraUuid(disk, directory, root);
+    // It may have been closed meanwhile; from here on a recorder is known to whoever closes.
+    checkOpen();
+    return new Recorder(
+      tracks,
+      { disk, native, flusher, directory, camera: uuid, sink: this.#sink(camera), now },
+      options,
+    );
+  }
+
+  #sink(camera: string): SegmentSink {
+    const { root, catalog } = this.#deps;
+    return {
+      opened: ({ path, head, startUtcMs }) =>
+        guarded(() => catalog.put(openRow(camera, relative(root, path), head, startUtcMs))),
+      sealed: ({ path, trailer }) => guarded(() => catalog.put(sealedRow(camera, relative(root, path), trailer))),
+      removed: (id) => guarded(() => catalog.remove(id)),
+    };
+  }
+
+  #recover(camera: string): Promise<RecoveryReport[]> {
+    return recoverCamera(camera, { ...this.#deps, archive: this.#deps.root });
+  }
+
+  /** Seals what a crash left open of a camera, unless somebody is writing it. One that cannot be locked is reported. */
+  async recoverIfFree(camera: string): Promise<RecoveryReport[]> {
+    let held: WriterLock | undefined;
+    try {
+      held = tryLock(join(this.#deps.root, camera));
+    } catch (error) {
+      const recovery = { outcome: 'failed', error: ioError(error, `recovering camera "${camera}"`) } as const;
+      return [{ camera, path: join(camera, '.writer'), recovery }];
+    }
+    if (held === undefined) return [];
+    try {
+      return await this.#recover(camera);
+    } finally {
+      held.release();
+    }
+  }
+}
+
+/** A camera that a newer version has recorded is left to it: what of its files may be changed is not known here. */
+function refuseNewer(reports: readonly RecoveryReport[]): void {
+  for (const { recovery } of reports) {
+    if (recovery.outcome === 'failed' && recovery.error.code === 'E_FORMAT_VERSION') throw recovery.error;
+  }
+}
