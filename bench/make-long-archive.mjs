@@ -149,7 +149,7 @@ async function checkArchive(root) {
   const { unreadable } = archive;
   await archive.close();
   const { problems } = await verifySegment(longSegments(root).at(-1), { disk: nodeDisk, native });
-  const faults = [...unreadable.map(({ reason }) => reason), ...problems];
+  const faults = [...unreadable.map(({ reason }) => reason), ...problems.map(({ message }) => message)];
   if (faults.length > 0) throw new Error(`the long archive is not right: ${faults.join('; ')}`);
 }
 

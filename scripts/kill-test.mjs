@@ -1,30 +1,31 @@
 /**
- * Kills recorders at random moments (SIGKILL) and checks what the archive promises for a process crash: every frame that
- * was reported as appended is exported after the recovery, in order and byte for byte as in the source; `verify` finds
- * nothing; and without its catalog the archive lists the same.
+ * Kills recorders, recoveries and imports at random moments (SIGKILL) and checks what the archive promises for a process
+ * crash: every frame that was reported as appended is there after the recovery, in order and byte for byte; `verify`
+ * finds nothing; and without its catalog the archive lists the same. The ways to kill are those of durability/kills.mjs.
  *
- * node scripts/kill-test.mjs --input FILE [--kills 5] [--parallel 2] [--seed 1] [--max-seconds 4]
+ * node scripts/kill-test.mjs --input FILE [--kills 5] [--ways record,cameras,…] [--parallel 2] [--seed N]
+ *                            [--max-seconds 4] [--json FILE]
  *
- * Needs the build and ffprobe. Prints a line per kill, and `N kills, N failed` at the end; exit status 1 if one failed.
+ * Needs the build and ffprobe. Prints a line per kill, a summary, and `N kills, N failed` at the end; exit status 1 if
+ * one failed.
  */
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { parseArgs, promisify } from 'node:util';
-
-const FOOTAGE = join(import.meta.dirname, '..', 'bin', 'footage.cjs');
-const exec = promisify(execFile);
+import { parseArgs } from 'node:util';
+import { KILLS } from './durability/kills.mjs';
+import { packetsOf } from './durability/packets.mjs';
+import { randomFrom } from './durability/random.mjs';
 
 const { values } = parseArgs({
   options: {
     input: { type: 'string' },
     kills: { type: 'string', default: '5' },
+    ways: { type: 'string', default: Object.keys(KILLS).join() },
     parallel: { type: 'string', default: '2' },
-    seed: { type: 'string', default: '1' },
+    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     'max-seconds': { type: 'string', default: '4' },
+    json: { type: 'string' },
   },
 });
 if (values.input === undefined) {
@@ -32,94 +33,57 @@ if (values.input === undefined) {
   process.exit(2);
 }
 
-let state = Number(values.seed) >>> 0;
-function random() {
-  state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-  return state / 2 ** 32;
-}
-
-const footage = (...args) => exec(process.execPath, [FOOTAGE, ...args], { maxBuffer: 2 ** 28 });
-
-/** Hashes of the packets of a file, per kind. */
-async function hashes(file) {
-  const show = ['-show_packets', '-show_data_hash', 'md5', '-show_entries', 'packet=codec_type,data_hash'];
-  const { stdout } = await exec('ffprobe', ['-v', 'error', ...show, '-of', 'csv=p=0', file], { maxBuffer: 2 ** 28 });
-  const of = (kind) => stdout.split('\n').flatMap((line) => (line.startsWith(`${kind},`) ? line.split(',')[1] : []));
-  return { video: of('video'), audio: of('audio') };
-}
-
-/** Records until the moment comes; gives what was reported last. */
-async function recordAndKill(archive, afterMs) {
-  const args = [FOOTAGE, 'record', '--archive', archive, '--camera', 'door', '--input', values.input, '--json'];
-  const recorder = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  const ended = once(recorder, 'exit');
-  let last;
-  const lines = createInterface({ input: recorder.stdout });
-  lines.on('line', (line) => (last = JSON.parse(line)));
-  await once(lines, 'line');
-  await new Promise((resolve) => setTimeout(resolve, afterMs));
-  recorder.kill('SIGKILL');
-  const [code, signal] = await ended;
-  if (signal !== 'SIGKILL') throw new Error(`the recorder ended by itself (${code ?? signal})`);
-  return last;
-}
-
-async function removeCatalog(archive) {
-  const names = await readdir(archive);
-  await Promise.all(names.filter((name) => name.startsWith('catalog.db')).map((name) => rm(join(archive, name))));
-}
-
-function checkPrefix(kind, exported, source, reported) {
-  const wrong = exported.findIndex((hash, i) => hash !== source[i]);
-  if (wrong !== -1) throw new Error(`${kind} packet ${wrong} is not the source's`);
-  if (exported.length < reported)
-    throw new Error(`${exported.length} ${kind} frames exported, ${reported} were appended`);
-}
-
-async function killOnce(source, afterMs) {
+async function killOnce(way, context) {
   const folder = await mkdtemp(join(tmpdir(), 'footage-kill-'));
   try {
-    const archive = join(folder, 'archive');
-    const startUtcS = Date.now() / 1000 - 60;
-    const reported = await recordAndKill(archive, afterMs);
-    await footage('recover', '--archive', archive);
-    const output = join(folder, 'export.mp4');
-    const range = ['--start', String(startUtcS), '--duration', '3600'];
-    await footage('export', '--archive', archive, '--camera', 'door', ...range, '-o', output);
-    const exported = await hashes(output);
-    checkPrefix('video', exported.video, source.video, reported.appendedVideoFrames);
-    checkPrefix('audio', exported.audio, source.audio, reported.appendedAudioFrames);
-    await footage('verify', '--archive', archive);
-    const before = await footage('list', '--archive', archive, '--json');
-    await removeCatalog(archive);
-    const after = await footage('list', '--archive', archive, '--json');
-    if (before.stdout !== after.stdout) throw new Error('the list differs without the catalog');
-    return `${exported.video.length} video, ${exported.audio.length} audio frames, ${reported.appendedVideoFrames} and ${reported.appendedAudioFrames} reported`;
+    return { way, ...(await KILLS[way].run({ ...context, folder })) };
+  } catch (error) {
+    return { way, failed: `${error.stderr ?? ''}${error.message}` };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
+/** The ways of `count` kills, by their shares; each kill has its own random numbers. */
+function planKills(count) {
+  const shares = values.ways.split(',').flatMap((way) => Array.from({ length: KILLS[way].share }, () => way));
+  return Array.from({ length: count }, (_, i) => ({
+    way: shares[Math.floor((i * shares.length) / count)],
+    random: randomFrom(Number(values.seed) * 10_007 + i),
+  }));
+}
+
+function summaryOf(results) {
+  return [...new Set(results.map(({ way }) => way))].map((way) => {
+    const group = results.filter((one) => one.way === way);
+    const total = (name) => group.reduce((sum, one) => sum + (one[name] ?? 0), 0);
+    const failed = group.filter((one) => one.failed !== undefined).length;
+    const counts = ['framesAppended', 'framesFound', 'segmentsRecovered', 'recoveriesKilled', 'importsKilled'];
+    return { way, kills: group.length, failed, ...Object.fromEntries(counts.map((name) => [name, total(name)])) };
+  });
+}
+
 async function main() {
-  const source = await hashes(values.input);
+  const source = await packetsOf(values.input);
   if (source.video.length === 0 || source.audio.length === 0) throw new Error('the input needs video and audio');
-  const moments = Array.from(
-    { length: Number(values.kills) },
-    () => random() * (Number(values['max-seconds']) - 1) * 1000,
-  );
-  let failed = 0;
-  const take = async () => {
-    for (let afterMs = moments.pop(); afterMs !== undefined; afterMs = moments.pop()) {
-      const result = await killOnce(source, afterMs).catch((error) => {
-        failed++;
-        return `FAILED: ${error.stderr ?? ''}${error.message}`;
-      });
-      console.log(`killed ${afterMs.toFixed(0)} ms after the first report: ${result}`);
+  const common = { input: values.input, source, mostSeconds: Number(values['max-seconds']) };
+  const plan = planKills(Number(values.kills));
+  const results = [];
+  const worker = async () => {
+    for (let next = plan.shift(); next !== undefined; next = plan.shift()) {
+      const result = await killOnce(next.way, { ...common, random: next.random });
+      results.push(result);
+      console.log(JSON.stringify(result));
     }
   };
-  await Promise.all(Array.from({ length: Number(values.parallel) }, take));
-  console.log(`${values.kills} kills, ${failed} failed`);
-  process.exitCode = failed > 0 ? 1 : 0;
+  await Promise.all(Array.from({ length: Number(values.parallel) }, worker));
+  const failures = results.filter(({ failed }) => failed !== undefined);
+  const summary = { seed: Number(values.seed), summary: summaryOf(results), failures };
+  console.log(JSON.stringify(summary));
+  if (values.json !== undefined)
+    await writeFile(values.json, JSON.stringify({ ...summary, kills: results }, undefined, 1));
+  console.log(`${results.length} kills, ${failures.length} failed`);
+  process.exitCode = failures.length > 0 ? 1 : 0;
 }
 
 await main();

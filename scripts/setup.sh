@@ -10,6 +10,7 @@ export PATH="$PATH:/usr/sbin:/sbin"
 tools=(
   'g++ g++' 'gcc gcc' 'make make' 'python3 python3' 'cmake cmake' 'git git' 'curl curl' 'openssl openssl'
   'ffmpeg ffmpeg' 'ffprobe ffmpeg' 'chromium chromium' 'nginx nginx-light' 'strace strace' 'objdump binutils'
+  'clang++-14 clang-14' 'mkfs.ext4 e2fsprogs' 'mkfs.xfs xfsprogs' 'losetup mount'
 )
 
 missing_packages() {
@@ -19,6 +20,8 @@ missing_packages() {
   done | sort -u
   # The test media and the clips of the demo have text in the picture.
   [ -e /usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf ] || echo fonts-dejavu-core
+  # clang comes without the runtime that fuzzers and sanitizers are linked with.
+  compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' >/dev/null || echo libclang-rt-14-dev
 }
 
 # Installs without starting services, and leaves nginx disabled: only the tests and benchmarks start it.

@@ -2,9 +2,17 @@
  * The archive: the composition root that ties recorder, catalog, planner and sender together, and the object that users
  * of the library hold. It knows its recordings; closing it stops them and waits.
  */
-import { join, relative, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
+import {
+  ArchiveCheck,
+  checkVerifyOptions,
+  type RepairReport,
+  type VerifyOptions,
+  type VerifyReport,
+} from './archive-check.ts';
 import { CameraWriters } from './camera-writers.ts';
 import type { Catalog } from './catalog/catalog.ts';
+import { readGaps, withCauses } from './catalog/gap-log.ts';
 import { isWritable, openFolder, openReconciled } from './catalog/open.ts';
 import { reconcile, type Unreadable } from './catalog/reconcile.ts';
 import type { RecoveryReport } from './catalog/recover-camera.ts';
@@ -25,16 +33,16 @@ import { SegmentCache } from './segment/cache.ts';
 import { type Disk, nodeDisk, type SegmentIo } from './segment/disk.ts';
 import { GroupFlusher } from './segment/flusher.ts';
 import { checkCameraName } from './segment/layout.ts';
-import { type SegmentReport, verifySegment } from './segment/verify.ts';
+import { Scrub, type ScrubOptions, type ScrubStats } from './scrub.ts';
 import { HlsPlanner, type HlsRequest } from './session/hls.ts';
 import type { PacingOptions, PacingPolicy } from './session/pacing.ts';
 import { Planner } from './session/planner.ts';
-import { type ArchiveStats, Outgoing } from './session/outgoing.ts';
+import { Outgoing, type OutgoingStats } from './session/outgoing.ts';
 import { answerPolicy, type SessionRequest } from './session/request.ts';
 import { Answer, type AnswerDeps, Session } from './session/session.ts';
 import { parseSpan, parseTime, type Time } from './time.ts';
 
-export type { RecoveryReport, SessionRequest };
+export type { RecoveryReport, RepairReport, ScrubOptions, ScrubStats, SessionRequest, VerifyOptions, VerifyReport };
 
 export interface ArchiveOptions {
   /** Make the folder if it is missing. Default true. */
@@ -82,9 +90,9 @@ export interface ImportResult {
   readonly skipped: readonly string[];
 }
 
-export interface VerifyReport extends SegmentReport {
-  readonly camera: string;
-  readonly path: string;
+export interface ArchiveStats extends OutgoingStats {
+  /** Null: none was begun. */
+  readonly scrub: ScrubStats | null;
 }
 
 const ARCHIVE_KEYS: KeysOf<ArchiveOptions> = {
@@ -152,6 +160,8 @@ export class Archive {
   readonly #planner: Planner;
   readonly #hls: HlsPlanner;
   readonly #writers: CameraWriters;
+  readonly #check: ArchiveCheck;
+  readonly #scrub: Scrub;
   readonly #now: () => number;
   readonly #outgoing: Outgoing;
   readonly #recordings = new Set<Recording>();
@@ -183,6 +193,9 @@ export class Archive {
       lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
       checkOpen: () => this.#lifetime.check(),
     });
+    this.#check = new ArchiveCheck({ root, io, catalog, writers: this.#writers });
+    const { recordingFirst } = this.#outgoing;
+    this.#scrub = new Scrub({ root, io, catalog, check: this.#check, recordingFirst, now: this.#now });
   }
 
   /**
@@ -197,7 +210,10 @@ export class Archive {
   async #record(camera: string, options: RecordOptions): Promise<Recording> {
     checkKeys(options, RECORD_KEYS, 'record');
     const { tracks, frames, signal, ...recorderOptions } = options;
-    const held = await this.#writers.take(camera, tracks, recorderOptions, () => signal?.throwIfAborted());
+    const held = await this.#writers.take(camera, tracks, recorderOptions, {
+      check: () => signal?.throwIfAborted(),
+      endOnDiskFault: false,
+    });
     const { recorder, release } = held;
     const stop = new AbortController();
     const abort = () => stop.abort();
@@ -255,7 +271,10 @@ export class Archive {
     // Here, so that nothing is made or waited for in vain; and again once nobody else can write.
     await refuseOverlap();
     const recorderOptions = { ...options.recorder, startUtcMs };
-    const held = await this.#writers.take(camera, tracks, recorderOptions, () => options.signal.throwIfAborted());
+    const held = await this.#writers.take(camera, tracks, recorderOptions, {
+      check: () => options.signal.throwIfAborted(),
+      endOnDiskFault: true,
+    });
     const { recorder, release } = held;
     try {
       await refuseOverlap();
@@ -318,9 +337,9 @@ export class Archive {
     };
   }
 
-  /** Counters of all that was sent since the archive was opened (docs/pacing.md). */
+  /** Counters since the archive was opened: of all that was sent (docs/pacing.md), and of the scrub. */
   stats(): ArchiveStats {
-    return this.#outgoing.stats();
+    return { ...this.#outgoing.stats(), scrub: this.#scrub.stats() };
   }
 
   /** Segments under lease now: retention must not remove them. */
@@ -366,7 +385,8 @@ export class Archive {
   timeline(camera: string, span?: { readonly startUtcMs: number; readonly endUtcMs: number }): Promise<Timeline> {
     return this.#lifetime.run(async () => {
       await this.#checkKnown(camera);
-      return timelineOf(this.root, this.#catalog, this.#cache, camera, span);
+      const timeline = await timelineOf(this.root, this.#catalog, this.#cache, camera, span);
+      return withCauses(timeline, await readGaps(this.#io.disk, join(this.root, camera)));
     });
   }
 
@@ -386,22 +406,35 @@ export class Archive {
     });
   }
 
-  /** Checks every checksum and every table against the frames, segment by segment. Changes nothing. */
-  async *verify(): AsyncGenerator<VerifyReport, void, undefined> {
-    this.#lifetime.check();
-    for (const { camera, path, reason } of await reconcile(this.root, this.#catalog, this.#io)) {
-      const problems = [reason];
-      yield { camera, path: relative(this.root, path), state: 'unreadable', frames: 0, problems, unexplainedBytes: 0 };
-    }
-    for (const row of this.#catalog.all()) {
-      const report = await verifySegment(join(this.root, row.path), this.#io);
-      yield { camera: row.camera, path: row.path, ...report };
-    }
+  /**
+   * Checks every checksum and every table against the frames, several segments at once, reported in a stable order; then
+   * the catalog's rows and what else lies in the archive. Changes nothing.
+   * @throws RangeError, TypeError for options; FootageError E_CLOSED, E_IO
+   */
+  verify(options: VerifyOptions = {}): AsyncGenerator<VerifyReport, void, undefined> {
+    checkVerifyOptions(options, 'verify');
+    return this.#lifetime.iterate(() => this.#check.verify(options));
   }
 
-  /** Number of segments that `verify` will report on, about. */
-  get segmentCount(): number {
-    return this.#catalog.all().length;
+  /**
+   * As `verify`, and makes good what can be (docs/durability.md, "Repair"): nothing is deleted, and of a camera that is
+   * being recorded nothing is changed.
+   * @throws as `verify`, and FootageError E_READ_ONLY
+   */
+  repair(options: VerifyOptions = {}): AsyncGenerator<RepairReport, void, undefined> {
+    checkVerifyOptions(options, 'repair');
+    this.#writers.checkWritable();
+    return this.#lifetime.iterate(() => this.#check.repair(options));
+  }
+
+  /**
+   * Reads all segments again and again, slowly, and reports what it finds wrong, until `signal` aborts or the archive is
+   * closed. Its place is kept in the archive, so that it goes on there after a restart. One at a time.
+   * @throws RangeError, TypeError for options; FootageError E_CLOSED, E_READ_ONLY, E_IO
+   */
+  scrub(options: ScrubOptions = {}): Promise<void> {
+    this.#writers.checkWritable();
+    return this.#lifetime.runUntil(options.signal, (signal) => this.#scrub.run(options, signal));
   }
 
   /**
@@ -413,6 +446,7 @@ export class Archive {
     return this.#lifetime.close(async () => {
       // Also those that began in the very moment of closing.
       await Promise.allSettled([...stopped, ...[...this.#recordings].map((recording) => recording.stop())]);
+      await this.#writers.settled();
       await this.#cache.close();
       this.#catalog.close();
     });

@@ -6,11 +6,13 @@
  */
 import { join, relative } from 'node:path';
 import { cameraUuid } from './catalog/camera-id.ts';
+import { appendGap } from './catalog/gap-log.ts';
 import { openRow, sealedRow } from './catalog/reconcile.ts';
 import { guarded, recoverCamera, type RecoverDeps, type RecoveryReport } from './catalog/recover-camera.ts';
 import { lock, tryLock, type WriterLock } from './catalog/writer-lock.ts';
 import { FootageError, ioError } from './errors.ts';
 import type { Track } from './media.ts';
+import type { RecordingGap } from './recorder/interruption.ts';
 import { checkRecorderOptions, checkTracks } from './recorder/options.ts';
 import { Recorder, type RecorderOptions, type SegmentSink } from './recorder/recorder.ts';
 import { makeDirectory } from './segment/disk.ts';
@@ -28,6 +30,19 @@ export interface CameraWritersDeps extends Omit<RecoverDeps, 'archive'> {
   readonly checkOpen: () => void;
 }
 
+export interface TakeOptions {
+  /** Called whenever the wait for the lock goes on, and at its end: throws to give up. */
+  readonly check: () => void;
+  /** Whether a failure of the disk ends the recording. */
+  readonly endOnDiskFault: boolean;
+}
+
+interface RecorderChoice {
+  readonly tracks: readonly Track[];
+  readonly options: RecorderOptions;
+  readonly endOnDiskFault: boolean;
+}
+
 /** A recorder that holds its camera's lock until `release`. */
 export interface TakenCamera {
   readonly recorder: Recorder;
@@ -37,6 +52,8 @@ export interface TakenCamera {
 
 export class CameraWriters {
   readonly #deps: CameraWritersDeps;
+  /** Notes of gaps being written. */
+  readonly #noting = new Set<Promise<void>>();
 
   constructor(deps: CameraWritersDeps) {
     this.#deps = deps;
@@ -53,8 +70,7 @@ export class CameraWriters {
   }
 
   /**
-   * A recorder that holds the camera's writer lock, after recovering what was left of it. `check` is called whenever the
-   * wait for it goes on, and at its end: it throws to give up.
+   * A recorder that holds the camera's writer lock, after recovering what was left of it.
    * @throws FootageError E_CAMERA_NAME, E_CAMERA_BUSY, E_FORMAT_VERSION, E_READ_ONLY, E_TRACK; TypeError, RangeError for
    * options; what `check` throws
    */
@@ -62,7 +78,7 @@ export class CameraWriters {
     camera: string,
     tracks: readonly Track[],
     options: RecorderOptions,
-    check: () => void,
+    { check, endOnDiskFault }: TakeOptions,
   ): Promise<TakenCamera> {
     checkCameraName(camera);
     const recorderOptions = checkRecorderOptions(options);
@@ -77,23 +93,40 @@ export class CameraWriters {
     };
     const held = await lock(directory, camera, { waitMs: lockWaitMs, check: goOn });
     try {
-      return { recorder: await this.#recorder(camera, tracks, recorderOptions), release: () => held.release() };
+      return {
+        recorder: await this.#recorder(camera, held, { tracks, options: recorderOptions, endOnDiskFault }),
+        release: () => held.release(),
+      };
     } catch (error) {
       held.release();
       throw error;
     }
   }
 
-  async #recorder(camera: string, tracks: readonly Track[], options: RecorderOptions): Promise<Recorder> {
+  async #recorder(
+    camera: string,
+    held: WriterLock,
+    { tracks, options, endOnDiskFault }: RecorderChoice,
+  ): Promise<Recorder> {
     const { disk, native, flusher, root, now, checkOpen } = this.#deps;
     const directory = join(root, camera);
     refuseNewer(await this.#recover(camera));
-    const uuid = await cameraUuid(disk, directory, root);
+    const uuid = await cameraUuid(disk, directory);
     // It may have been closed meanwhile; from here on a recorder is known to whoever closes.
     checkOpen();
     return new Recorder(
       tracks,
-      { disk, native, flusher, directory, camera: uuid, sink: this.#sink(camera), now },
+      {
+        disk,
+        native,
+        flusher,
+        directory,
+        camera: uuid,
+        sink: this.#sink(camera),
+        now,
+        endOnDiskFault,
+        checkLock: () => checkHeld(camera, held),
+      },
       options,
     );
   }
@@ -105,11 +138,46 @@ export class CameraWriters {
         guarded(() => catalog.put(openRow(camera, relative(root, path), head, startUtcMs))),
       sealed: ({ path, trailer }) => guarded(() => catalog.put(sealedRow(camera, relative(root, path), trailer))),
       removed: (id) => guarded(() => catalog.remove(id)),
+      interrupted: (cause) => {
+        process.emitWarning(`Camera "${camera}" is not being recorded: ${cause.message}`, {
+          code: 'FOOTAGE_RECORDING',
+        });
+      },
+      resumed: (gap) => this.#noteGap(camera, gap),
     };
+  }
+
+  /** In the background: the recording goes on, whether or not its gap can be explained later. */
+  #noteGap(camera: string, gap: RecordingGap): void {
+    const { disk, root } = this.#deps;
+    const noting = appendGap(disk, join(root, camera), gap)
+      .catch((error: unknown) => {
+        process.emitWarning(`The gap of camera "${camera}" could not be noted: ${String(error)}`, {
+          code: 'FOOTAGE_RECORDING',
+        });
+      })
+      .finally(() => this.#noting.delete(noting));
+    this.#noting.add(noting);
+  }
+
+  /** Resolves when nothing is being written any more beside the segments. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#noting);
   }
 
   #recover(camera: string): Promise<RecoveryReport[]> {
     return recoverCamera(camera, { ...this.#deps, archive: this.#deps.root });
+  }
+
+  /** Runs `work` with the camera's writer lock; undefined if somebody is writing the camera. @throws FootageError */
+  async whileFree<T>(camera: string, work: (repair: RecoverDeps) => Promise<T>): Promise<T | undefined> {
+    const held = tryLock(join(this.#deps.root, camera));
+    if (held === undefined) return undefined;
+    try {
+      return await work({ ...this.#deps, archive: this.#deps.root });
+    } finally {
+      held.release();
+    }
   }
 
   /** Seals what a crash left open of a camera, unless somebody is writing it. One that cannot be locked is reported. */
@@ -128,6 +196,14 @@ export class CameraWriters {
       held.release();
     }
   }
+}
+
+async function checkHeld(camera: string, held: WriterLock): Promise<void> {
+  if (await held.holds()) return;
+  throw new FootageError(
+    'E_CAMERA_REMOVED',
+    `The folder of camera "${camera}" was removed or renamed while it was being recorded: record it again, and leave the archive's folders alone.`,
+  );
 }
 
 /** A camera that a newer version has recorded is left to it: what of its files may be changed is not known here. */

@@ -16,6 +16,7 @@ export const ERROR_CODES = {
   E_ARCHIVE_MISSING: { http: 500, exit: 1 },
   E_CAMERA_BUSY: { http: 409, exit: 1 },
   E_CAMERA_NAME: { http: 400, exit: 2 },
+  E_CAMERA_REMOVED: { http: 500, exit: 1 },
   E_CAMERA_UNKNOWN: { http: 404, exit: 1 },
   E_CANCELLED: { http: 499, exit: 1 },
   E_CHANGES: { http: 409, exit: 1 },
@@ -36,6 +37,7 @@ export const ERROR_CODES = {
   E_METHOD: { http: 405, exit: 1 },
   E_NO_SQLITE: { http: 500, exit: 1 },
   E_NOT_FOUND: { http: 404, exit: 1 },
+  E_NOT_SEGMENT: { http: 400, exit: 1 },
   E_OUTPUT: { http: 500, exit: 1 },
   E_OVERLAP: { http: 409, exit: 1 },
   E_PRECONDITION: { http: 412, exit: 1 },
@@ -94,6 +96,13 @@ export function ioError(error: unknown, doing: string): FootageError {
       return new FootageError(
         'E_READ_ONLY',
         `The archive cannot be written (${code}) while ${doing}: give this user write permission, or remount it.`,
+        error,
+      );
+    case 'EMFILE':
+    case 'ENFILE':
+      return new FootageError(
+        'E_IO',
+        `Too many files are open (${code}) while ${doing}: raise the limit ("ulimit -n", LimitNOFILE= of a service).`,
         error,
       );
     default:

@@ -4,12 +4,17 @@
 export {
   type Archive,
   type ArchiveOptions,
+  type ArchiveStats,
   type ImportOptions,
   type ImportResult,
   openArchive,
   type RecordOptions,
   type RecoveryReport,
+  type RepairReport,
+  type ScrubOptions,
+  type ScrubStats,
   type SessionRequest,
+  type VerifyOptions,
   type VerifyReport,
 } from './archive.ts';
 export type { CameraInfo, Timeline, UtcSpan } from './catalog/timeline.ts';
@@ -22,7 +27,6 @@ export type { Recording } from './recorder/recording.ts';
 export type { RecorderOptions, RecordingStats } from './recorder/recorder.ts';
 export type { HlsRequest } from './session/hls.ts';
 export type { Manifest } from './session/manifest.ts';
-export type { ArchiveStats } from './session/outgoing.ts';
 export type { PacingOptions, PacingPolicy, SessionTraits } from './session/pacing.ts';
 export type { RateLimiter, RateOptions, StallCause } from './session/rate.ts';
 export type { RealTimeOptions } from './session/real-time.ts';

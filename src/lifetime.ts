@@ -56,6 +56,21 @@ export class Lifetime {
     }
   }
 
+  /** Iterates `items`; closing waits for the step under way, and the one behind it throws E_CLOSED. */
+  async *iterate<T>(items: () => AsyncGenerator<T, void, undefined>): AsyncGenerator<T, void, undefined> {
+    this.check();
+    const iterator = items();
+    try {
+      for (;;) {
+        const { done, value } = await this.run(() => iterator.next());
+        if (done === true) return;
+        yield value;
+      }
+    } finally {
+      await iterator.return(undefined);
+    }
+  }
+
   /** Ends what can be ended, waits for every call, then releases. Idempotent: later calls wait for the first. */
   close(release: () => Promise<void>): Promise<void> {
     this.#closed ??= this.#close(release);

@@ -2,20 +2,29 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { ioError } from '../errors.ts';
-import { type Disk, type DiskFile, OPEN_OR_MAKE, readUpTo, syncDirectory, writeAll } from '../segment/disk.ts';
+import {
+  type Disk,
+  type DiskFile,
+  isThere,
+  openIfThere,
+  OPEN_OR_MAKE,
+  readUpTo,
+  syncDirectory,
+  writeAll,
+} from '../segment/disk.ts';
 
 /** 32 hex digits and the end of the line. */
 const UUID_BYTES = 33;
 
 /** The camera's UUID, made on its first recording and kept in `CAMERA/.camera`. */
-export async function cameraUuid(disk: Disk, directory: string, root: string): Promise<string> {
+export async function cameraUuid(disk: Disk, directory: string): Promise<string> {
   const path = join(directory, '.camera');
   const uuid = await readOrMake(disk, path).catch((error: unknown) => {
     throw ioError(error, `reading or writing ${path}`);
   });
-  // Also when it was there: whoever made it may have died before its own sync.
+  // Also when it was there: whoever made it may have died before its own sync. The folder's own name becomes durable with
+  // the first segment in it.
   await syncDirectory(disk, directory);
-  await syncDirectory(disk, root);
   return uuid;
 }
 
@@ -40,4 +49,31 @@ async function make(file: DiskFile): Promise<string> {
   await file.truncate(0);
   await writeAll(file, [Buffer.from(`${uuid}\n`)], 0);
   return uuid;
+}
+
+/** The camera's UUID if `.camera` at `path` is there and holds. */
+export async function knownCameraUuid(disk: Disk, path: string): Promise<string | undefined> {
+  const file = await openIfThere(disk, path);
+  if (file === undefined) return undefined;
+  try {
+    return await known(file);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Writes `.camera` anew; a damaged one is kept as `.camera.unreadable`. The caller holds the camera's writer lock. */
+export async function restoreCameraUuid(disk: Disk, directory: string, uuid: string): Promise<void> {
+  const path = join(directory, '.camera');
+  if (await isThere(disk, path)) await disk.rename(path, `${path}.unreadable`);
+  const file = await disk.open(path, OPEN_OR_MAKE).catch((error: unknown) => {
+    throw ioError(error, `writing ${path}`);
+  });
+  try {
+    await writeAll(file, [Buffer.from(`${uuid}\n`)], 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await syncDirectory(disk, directory);
 }

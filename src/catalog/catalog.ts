@@ -34,6 +34,8 @@ export interface SegmentRow {
 /** What a listing needs of a segment. */
 export type SegmentSpan = Pick<SegmentRow, 'id' | 'path' | 'state' | 'startUtcMs' | 'endUtcMs' | 'repairGeneration'>;
 
+export type SegmentIdentity = Pick<SegmentRow, 'id' | 'path' | 'state'>;
+
 export interface Catalog {
   /** Names of the cameras that have segments, sorted. */
   cameras(): string[];
@@ -49,6 +51,8 @@ export interface Catalog {
   runStart(run: string): number;
   /** The segment of a run whose sequence number is the next one below (-1) or above (1) the given one. */
   neighbour(run: string, sequence: number, direction: -1 | 1): SegmentRow | undefined;
+  /** Of all segments what tells whether their rows are still right; cheap even of very many. */
+  identities(): SegmentIdentity[];
   /** All segments, or those of one camera, by start. */
   all(camera?: string): SegmentRow[];
   /** Segments that are not sealed: being recorded, or left over by a crash. */
@@ -59,6 +63,8 @@ export interface Catalog {
    */
   put(row: SegmentRow): void;
   remove(id: string): void;
+  /** What `changes` puts and removes is written at once: all of it or, if it throws, none. */
+  together(changes: () => void): void;
   /** Keeps segments from being removed until `untilUtcMs`; the same lease again renews it. Expired ones are forgotten. */
   lease(id: string, segments: readonly string[], nowUtcMs: number, untilUtcMs: number): void;
   /** Segments under a lease that has not expired at `nowUtcMs`; expired leases are forgotten. */

@@ -7,7 +7,7 @@ import { ioError, systemCode } from '../errors.ts';
 import type { Head } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import { type Disk, openIfThere, type SegmentIo } from '../segment/disk.ts';
-import { indexPathOf, isCameraName, segmentIdOf } from '../segment/layout.ts';
+import { indexPathOf, isCameraName, journalPathOf, segmentIdOf } from '../segment/layout.ts';
 import { hasSealedPrefix, OpenSegmentReader, readTrailer } from '../segment/reader.ts';
 import { extentOf } from '../segment/summary.ts';
 import type { Catalog, RowTrack, SegmentRow } from './catalog.ts';
@@ -19,44 +19,88 @@ export interface Unreadable {
   readonly reason: string;
 }
 
-interface SegmentFile {
+export interface SegmentFile {
   readonly camera: string;
   readonly id: string;
   readonly path: string;
   readonly hasIndex: boolean;
+  /** A repair of it is under way, or was interrupted: its row may be of before. */
+  readonly inRepair: boolean;
 }
+
+/** Files read at once: enough for the threads of the pool, and few enough to be open together. */
+const BATCH = 64;
 
 export async function reconcile(archive: string, catalog: Catalog, io: SegmentIo): Promise<Unreadable[]> {
   // In this order: a segment that another process begins meanwhile is a file without a row, never a row without a file.
-  const known = new Map(catalog.all().map((row) => [row.id, row]));
+  const known = new Map(catalog.identities().map((row) => [row.id, row]));
   const files = await segmentFiles(io.disk, archive);
-  const unreadable: Unreadable[] = [];
-  for (const file of files) {
+  const changed = files.filter((file) => {
     const row = known.get(file.id);
     known.delete(file.id);
     // A row is right when it says "sealed", or "open" of a segment that still has its pseudo-header.
-    if (row?.path === relative(archive, file.path) && (row.state === 'sealed' || file.hasIndex)) continue;
-    const read = await readRow(archive, file, io);
-    if ('reason' in read) unreadable.push(read);
-    else catalog.put(read);
+    // Compared in place: `relative` would cost more than listing the folders.
+    const placed =
+      row !== undefined && file.path.endsWith(row.path) && file.path.length === archive.length + 1 + row.path.length;
+    return !(placed && !file.inRepair && (row.state === 'sealed' || file.hasIndex));
+  });
+  const unreadable: Unreadable[] = [];
+  for (let first = 0; first < changed.length; first += BATCH) {
+    const batch = changed.slice(first, first + BATCH);
+    const rows = await Promise.all(batch.map((file) => readRow(archive, file, io)));
+    catalog.together(() => {
+      rows.forEach((row, i) => {
+        if ('reason' in row) unreadable.push(row);
+        else if (batch[i]?.inRepair === true) replace(catalog, row);
+        else catalog.put(row);
+      });
+    });
   }
-  for (const id of known.keys()) catalog.remove(id);
+  if (known.size > 0) {
+    catalog.together(() => {
+      for (const id of known.keys()) catalog.remove(id);
+    });
+  }
   return unreadable;
 }
 
-async function segmentFiles(disk: Disk, archive: string): Promise<SegmentFile[]> {
+/** Also where the row says "sealed" and the segment has lost its end: recovery finishes the repair. */
+function replace(catalog: Catalog, row: SegmentRow): void {
+  if (row.state === 'open') catalog.remove(row.id);
+  catalog.put(row);
+}
+
+/** All segments, by camera. */
+export async function segmentFiles(disk: Disk, archive: string): Promise<SegmentFile[]> {
   const found: SegmentFile[] = [];
   for (const camera of await namesIn(disk, archive)) {
     if (!isCameraName(camera)) continue;
-    const names = await disk.readdir(join(archive, camera), { recursive: true }).catch(emptyIfNotThere);
-    const present = new Set(names);
-    for (const name of names) {
-      const id = segmentIdOf(name.slice(name.lastIndexOf('/') + 1));
-      if (id === undefined) continue;
-      found.push({ camera, id, path: join(archive, camera, name), hasIndex: present.has(indexPathOf(name)) });
-    }
+    await segmentsBelow(disk, join(archive, camera), (folder, names) => {
+      const present = new Set(names);
+      for (const name of names) {
+        const id = segmentIdOf(name);
+        if (id === undefined) continue;
+        const hasIndex = present.has(indexPathOf(name));
+        const inRepair = present.has(journalPathOf(name));
+        found.push({ camera, id, path: `${folder}/${name}`, hasIndex, inRepair });
+      }
+    });
   }
   return found;
+}
+
+/**
+ * Visits a camera's folder and those in it. A name with a dot is taken for a file: to ask the disk of each what it is would
+ * cost more than everything else.
+ */
+async function segmentsBelow(
+  disk: Disk,
+  folder: string,
+  visit: (folder: string, names: readonly string[]) => void,
+): Promise<void> {
+  const names = await namesIn(disk, folder);
+  visit(folder, names);
+  for (const name of names) if (!name.includes('.')) await segmentsBelow(disk, `${folder}/${name}`, visit);
 }
 
 function emptyIfNotThere(error: unknown): string[] {
@@ -76,10 +120,14 @@ async function readRow(archive: string, file: SegmentFile, io: SegmentIo): Promi
   try {
     const trailer = await readTrailer(handle, native);
     const path = relative(archive, file.path);
-    if (trailer !== undefined && (await hasSealedPrefix(handle, trailer))) return sealedRow(file.camera, path, trailer);
+    // While the pseudo-header is there, the last sync of the sealing may not have returned: recovery repeats it.
+    if (trailer?.head.segment === file.id && !file.hasIndex && (await hasSealedPrefix(handle, trailer))) {
+      return sealedRow(file.camera, path, trailer);
+    }
     taken = true;
     const reader = await OpenSegmentReader.open(handle, file.path, io);
-    if (reader === undefined) return { camera: file.camera, path: file.path, reason: 'it does not begin with a head' };
+    if (reader === undefined)
+      return { camera: file.camera, path: file.path, reason: 'it does not begin with its head' };
     try {
       await reader.refresh();
       const extent = extentOf(reader.contents(true));

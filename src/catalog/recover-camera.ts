@@ -2,10 +2,12 @@
  * Recovers the segments of one camera that a crash left open, and tells the catalog. The caller holds the camera's
  * writer lock. A segment that cannot be recovered keeps nothing else from being: it is reported as failed.
  */
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { ioError } from '../errors.ts';
-import { isThere } from '../segment/disk.ts';
+import { isThere, syncPath } from '../segment/disk.ts';
 import { type RecoverOptions, type Recovery, recoverSegment } from '../segment/recover.ts';
+import { journalPathOf } from '../segment/layout.ts';
+import { repairSegment } from '../segment/repair.ts';
 import type { Catalog } from './catalog.ts';
 import { sealedRow, type Unreadable } from './reconcile.ts';
 
@@ -48,10 +50,23 @@ async function recoverFile(path: string, deps: RecoverDeps): Promise<Recovery> {
   const file = join(deps.archive, path);
   try {
     if (!(await isThere(deps.disk, file))) return { outcome: 'empty' };
-    return await recoverSegment(file, deps);
+    const inRepair = await isThere(deps.disk, journalPathOf(file));
+    const recovery = inRepair ? await finishRepair(file, deps) : await recoverSegment(file, deps);
+    // Whoever made the file may have died before its name was durable.
+    if (recovery.outcome === 'sealed') await syncPath(deps.disk, dirname(file), deps.archive);
+    return recovery;
   } catch (error) {
     return { outcome: 'failed', error: ioError(error, `recovering ${path}`) };
   }
+}
+
+/** A repair that was interrupted has a segment without its end: only the repair knows how to go on. */
+async function finishRepair(file: string, deps: RecoverDeps): Promise<Recovery> {
+  const repair = await repairSegment(file, deps);
+  if (repair.outcome === 'sound') return recoverSegment(file, deps);
+  if (repair.outcome !== 'repaired') return repair;
+  const { trailer, frames, unreferenced } = repair;
+  return { outcome: 'sealed', trailer, frames, unreferenced, damaged: [] };
 }
 
 /** The catalog is a cache: when it fails, everything else goes on, and the next start reads the files. */

@@ -27,10 +27,19 @@ function numbersOf({ tables, ...track }: RowTrack): (number | null)[] {
 }
 
 export function decodeTracks(text: string): RowTrack[] {
-  const numbers = JSON.parse(text) as (number | null)[];
+  const numbers = numbersIn(text);
   const tracks: RowTrack[] = [];
   for (let at = 0; at < numbers.length; at += TRACK_NUMBERS) tracks.push(trackAt(numbers, at));
   return tracks;
+}
+
+/** What cannot be read is damage of the database, as what SQLite finds itself. */
+function numbersIn(text: string): (number | null)[] {
+  try {
+    return JSON.parse(text) as (number | null)[];
+  } catch (error) {
+    throw new Error('malformed row: its tracks are no list of numbers', { cause: error });
+  }
 }
 
 function trackAt(numbers: readonly (number | null)[], at: number): RowTrack {

@@ -4,11 +4,11 @@
  */
 import { rename } from 'node:fs/promises';
 import { ioError, systemCode } from '../errors.ts';
-import type { Catalog, SegmentRow, SegmentSpan } from './catalog.ts';
+import type { Catalog, SegmentRow, SegmentIdentity, SegmentSpan } from './catalog.ts';
 import { decodeTracks, encodeTracks } from './row-tracks.ts';
 import { type Database, openDatabase, type Statement } from './sqlite.ts';
 
-const SCHEMA_VERSION = 6;
+export const SCHEMA_VERSION = 6;
 const BUSY_TIMEOUT_MS = 5000;
 
 const SCHEMA = `
@@ -227,6 +227,21 @@ export class SqliteCatalog implements Catalog {
     return row;
   }
 
+  identities(): SegmentIdentity[] {
+    return this.#prepare('SELECT id, path, state FROM segments').all() as SegmentIdentity[];
+  }
+
+  together(changes: () => void): void {
+    this.#database.exec('BEGIN IMMEDIATE');
+    try {
+      changes();
+      this.#database.exec('COMMIT');
+    } catch (error) {
+      this.#database.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
   all(camera?: string): SegmentRow[] {
     const order = 'ORDER BY camera, start_utc_ms, run, sequence';
     if (camera === undefined) return this.#prepare(`SELECT * FROM segments ${order}`).all().map(rowOf);
@@ -324,13 +339,14 @@ export async function openCatalog(path: string | undefined): Promise<Catalog> {
   }
 }
 
-/** Renames a damaged database, so that the next one is made anew from the files. */
-export async function setCatalogAside(path: string): Promise<void> {
+/** Renames a damaged database, so that the next one is made anew from the files; returns its name. */
+export async function setCatalogAside(path: string): Promise<string> {
   const aside = `${path}.damaged-${Date.now()}`;
   await rename(path, aside);
   process.emitWarning(`The catalog was damaged and is made anew from the files; the old one is ${aside}.`, {
     code: 'FOOTAGE_CATALOG_DAMAGED',
   });
+  return aside;
 }
 
 /** Whether the error says that the database itself is broken. */

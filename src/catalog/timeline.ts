@@ -3,6 +3,7 @@
  * plannable sample now.
  */
 import { join } from 'node:path';
+import type { ErrorCode } from '../errors.ts';
 import type { SegmentCache } from '../segment/cache.ts';
 import { extentOf } from '../segment/summary.ts';
 import type { Catalog, SegmentSpan } from './catalog.ts';
@@ -25,7 +26,12 @@ export interface Timeline {
   readonly startUtcMs: number;
   readonly endUtcMs: number;
   readonly spans: readonly UtcSpan[];
-  readonly gaps: readonly UtcSpan[];
+  readonly gaps: readonly TimelineGap[];
+}
+
+export interface TimelineGap extends UtcSpan {
+  /** Why there is nothing, where the recorder could tell: the disk failed. */
+  readonly cause?: ErrorCode;
 }
 
 /** Segments that are less than this apart are continuous: times are kept in microseconds. */

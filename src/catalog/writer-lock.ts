@@ -2,11 +2,15 @@
  * One writer per camera: an exclusive SQLite transaction on `CAMERA/.writer`. It is a lock of the kernel, so it dies
  * with its process, and it is the same for addon and twin. Only its holder may record, recover, truncate or seal.
  */
+import { statSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FootageError, ioError, systemCode } from '../errors.ts';
 import { type Database, isBusy, openDatabase } from './sqlite.ts';
 
 export interface WriterLock {
+  /** Whether it still guards the camera: not when somebody has removed the camera's folder, and with it the lock's file. */
+  holds(): Promise<boolean>;
   /** Idempotent. */
   release(): void;
 }
@@ -24,8 +28,10 @@ export function tryLock(cameraDirectory: string): WriterLock | undefined {
     throw lockError(error, path);
   }
   const held = database;
+  const { ino } = statSync(path);
   let released = false;
   return {
+    holds: async () => (await stat(path).catch(() => undefined))?.ino === ino,
     release: () => {
       if (!released) held.close();
       released = true;

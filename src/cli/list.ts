@@ -1,5 +1,6 @@
 /** `footage list`: the cameras and what is recorded of them. */
 import type { Archive } from '../archive.ts';
+import type { UtcSpan } from '../catalog/timeline.ts';
 import { FootageError } from '../errors.ts';
 import { iso, printJson, withArchive } from './support.ts';
 
@@ -24,13 +25,20 @@ async function list(archive: Archive, flags: ListFlags): Promise<void> {
     );
   }
   for (const { path, reason } of archive.unreadable) process.stderr.write(`footage: unreadable: ${path}: ${reason}\n`);
-  if (flags.json === true) return printJson({ cameras });
-  for (const { name, recording, spans } of cameras) {
+  const listed = await Promise.all(
+    cameras.map(async (camera) => ({ ...camera, gaps: (await archive.timeline(camera.name)).gaps })),
+  );
+  if (flags.json === true) return printJson({ cameras: listed });
+  for (const { name, recording, spans, gaps } of listed) {
     process.stdout.write(`${name}${recording ? ' (recording)' : ''}\n`);
-    for (const { startUtcMs, endUtcMs } of spans) {
-      process.stdout.write(
-        `  ${iso(startUtcMs)}  ${iso(endUtcMs)}  ${((endUtcMs - startUtcMs) / 1000).toFixed(3)} s\n`,
-      );
+    for (const span of spans) {
+      process.stdout.write(line(span));
+      const gap = gaps.find(({ startUtcMs }) => startUtcMs === span.endUtcMs);
+      if (gap?.cause !== undefined) process.stdout.write(line(gap, `  nothing (${gap.cause})`));
     }
   }
+}
+
+function line({ startUtcMs, endUtcMs }: UtcSpan, what = ''): string {
+  return `  ${iso(startUtcMs)}  ${iso(endUtcMs)}  ${((endUtcMs - startUtcMs) / 1000).toFixed(3)} s${what}\n`;
 }

@@ -9,6 +9,7 @@ import { FootageError } from '../errors.ts';
 import { runDemo } from './demo.ts';
 import { runExport } from './export.ts';
 import { runImport } from './import.ts';
+import { runInspect } from './inspect.ts';
 import { runList } from './list.ts';
 import { runRecord } from './record.ts';
 import { runRecover, runVerify } from './check.ts';
@@ -31,6 +32,8 @@ const waitOption = [
   secondNumber,
   10,
 ] as const;
+
+const DAY_MS = 86_400_000;
 
 const PARTS_HELP = `
 With --changes split an answer of several parts becomes several files: -o door.mp4 gives door.1.mp4, door.2.mp4 and so on,
@@ -57,6 +60,13 @@ program
   .option('--server-rate <bytes>', 'limit of all downloads together, in equal shares', byteNumber, 0)
   .option('--server-burst <bytes>', 'bytes all downloads get at once in the beginning', byteNumber, 2 ** 20)
   .option('--real-time <times>', 'send at so many times the speed of the footage, after 5 s of it at once', speedNumber)
+  .option(
+    '--scrub <period>',
+    'check all segments in the background once in such a time, or off',
+    scrubPeriod,
+    30 * DAY_MS,
+  )
+  .option('--scrub-rate <bytes>', 'read so many bytes per second for it, at most', scrubNumber, 8_000_000)
   .action(runServe);
 
 program
@@ -127,10 +137,21 @@ program
 
 program
   .command('verify')
-  .description('check every checksum and every table of an archive; changes nothing')
+  .description('check every checksum and every table of an archive; without --repair nothing is changed')
   .requiredOption(...archiveOption)
-  .option('--json', 'print JSON, a line per segment')
+  .option('--camera <name>', 'only this camera')
+  .option('--repair', 'make good what can be, and set aside what cannot; nothing is deleted')
+  .option('--jobs <number>', 'segments that are read at once', jobNumber)
+  .option('--json', 'print JSON: a line for each segment, and one with the counters')
   .action(runVerify);
+
+program
+  .command('inspect')
+  .description('show the anatomy of one segment file, sealed, open, torn or damaged; needs no archive')
+  .option('--records', 'list each record')
+  .option('--json', 'print JSON')
+  .argument('<file>', 'a segment')
+  .action(runInspect);
 
 program
   .command('recover')
@@ -145,10 +166,31 @@ function portNumber(text: string): number {
   throw new InvalidArgumentError('A port is a number from 0 to 65535.');
 }
 
+function jobNumber(text: string): number {
+  const jobs = Number(text);
+  if (Number.isInteger(jobs) && jobs >= 1 && jobs <= 64) return jobs;
+  throw new InvalidArgumentError('Write a whole number from 1 to 64.');
+}
+
+/** Undefined: not at all. */
+function scrubPeriod(text: string): number | undefined {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)([dhms])$/.exec(text) ?? [];
+  const unitMs = { d: DAY_MS, h: 3_600_000, m: 60_000, s: 1000 }[unit ?? ''];
+  if (text === 'off') return undefined;
+  if (unitMs !== undefined && Number(number) > 0) return Number(number) * unitMs;
+  throw new InvalidArgumentError('Write off, or a time such as 30d or 12h.');
+}
+
 function byteNumber(text: string): number {
   const bytes = Number(text);
   if (Number.isFinite(bytes) && bytes >= 0 && text.trim() !== '') return bytes;
   throw new InvalidArgumentError('Write a number of bytes, 0 or more.');
+}
+
+function scrubNumber(text: string): number {
+  const bytes = byteNumber(text);
+  if (bytes >= 1) return bytes;
+  throw new InvalidArgumentError('Write a number of bytes, 1 or more.');
 }
 
 function secondNumber(text: string): number {

@@ -68,12 +68,18 @@ async function watch(recording: Recording, tracks: readonly Track[], json: boole
     await recording.finished;
   } finally {
     clearInterval(timer);
+    print(recording, tracks, json);
   }
-  print(recording, tracks, json);
+  const lost = recording.stats().lost.reduce((sum, count) => sum + count, 0);
+  if (lost === 0) return;
+  throw new FootageError(
+    'E_IO',
+    `${lost} frames were lost while the disk could not be written: "footage list" shows the gaps, with their causes.`,
+  );
 }
 
 function print(recording: Recording, tracks: readonly Track[], json: boolean): void {
-  const { appended, flushed, segments, recordedMs } = recording.stats();
+  const { appended, flushed, lost, segments, recordedMs, state } = recording.stats();
   const sum = (counts: readonly number[], kind: string) =>
     counts.reduce((total, count, i) => total + (tracks[i]?.kind === kind ? count : 0), 0);
   if (json) {
@@ -83,6 +89,9 @@ function print(recording: Recording, tracks: readonly Track[], json: boolean): v
       flushedVideoFrames: sum(flushed, 'video'),
       appendedAudioFrames: sum(appended, 'audio'),
       flushedAudioFrames: sum(flushed, 'audio'),
+      lostVideoFrames: sum(lost, 'video'),
+      lostAudioFrames: sum(lost, 'audio'),
+      state,
       recordedMs,
       segments,
     });

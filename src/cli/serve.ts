@@ -1,5 +1,5 @@
 /** `footage serve`: an archive over HTTP, with the web page. */
-import { openArchive } from '../archive.ts';
+import { type Archive, openArchive, type VerifyReport } from '../archive.ts';
 import type { PacingOptions } from '../session/pacing.ts';
 import { listen } from './listen.ts';
 import { untilInterrupted } from './support.ts';
@@ -15,6 +15,9 @@ interface ServeFlags {
   readonly serverRate: number;
   readonly serverBurst: number;
   readonly realTime?: number;
+  /** Absent: off. */
+  readonly scrub?: number;
+  readonly scrubRate: number;
 }
 
 export async function runServe(flags: ServeFlags): Promise<void> {
@@ -23,11 +26,24 @@ export async function runServe(flags: ServeFlags): Promise<void> {
   try {
     const server = await listen(archive, flags.host, flags.port);
     process.stdout.write(`listening on ${server.url}\n`);
+    if (flags.scrub !== undefined) scrub(archive, flags.scrub, flags.scrubRate, signal);
     if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
     await server.close();
   } finally {
     await archive.close();
   }
+}
+
+/** In the background; what it finds is a line of JSON on standard error. */
+function scrub(archive: Archive, periodMs: number, bytesPerSecond: number, signal: AbortSignal): void {
+  if (archive.readOnly) return;
+  archive.scrub({ periodMs, bytesPerSecond, onReport: logProblems, signal }).catch((error: unknown) => {
+    process.stderr.write(`footage: the scrub has ended: ${String(error)}\n`);
+  });
+}
+
+function logProblems({ camera, path, problems }: VerifyReport): void {
+  if (problems.length > 0) process.stderr.write(`${JSON.stringify({ scrub: { camera, path, problems } })}\n`);
 }
 
 function pacingOf(flags: ServeFlags): PacingOptions {

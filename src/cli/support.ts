@@ -2,12 +2,22 @@
 import { SingleBar } from 'cli-progress';
 import { type Archive, type ArchiveOptions, openArchive } from '../archive.ts';
 
+export interface Bar {
+  /** `total` if it is known better by now. */
+  readonly update: (value: number, total?: number) => void;
+  readonly stop: () => void;
+}
+
 /** A progress bar on standard error, only on a terminal. */
-export function progressBar(label: string, total: number): { update: (value: number) => void; stop: () => void } {
+export function progressBar(label: string, total: number): Bar {
   if (!process.stderr.isTTY) return { update: () => undefined, stop: () => undefined };
   const bar = new SingleBar({ format: `${label} [{bar}] {percentage}% {eta_formatted}`, stream: process.stderr });
   bar.start(total, 0);
-  return { update: (value) => bar.update(value), stop: () => bar.stop() };
+  const update = (value: number, known?: number) => {
+    if (known !== undefined) bar.setTotal(known);
+    bar.update(value);
+  };
+  return { update, stop: () => bar.stop() };
 }
 
 /** A signal that aborts on SIGINT or SIGTERM. */

@@ -2,11 +2,11 @@
  * Sub-blocks of the pseudo-header `.idx` beside an open segment: a copy of the head, then blocks, each the records of
  * one stretch of the file without the frames' payloads (docs/format.md, "Pseudo-header").
  *
- * A block is valid if and only if its magic and its CRC (seeded like every header of the segment) hold and it begins
- * where its forerunner ended. Readers take blocks up to the first invalid one.
+ * A block is valid if and only if its magic and its CRC (seeded like every header of the segment) hold, it begins where
+ * its forerunner ended, and its records fill both it and its stretch. Readers take blocks up to the first invalid one.
  */
 import { type Crc32c, getInt64, setInt64, viewOf } from './bytes.ts';
-import { DELIMITER_BYTES, keptPayloadBytes } from './delimiter.ts';
+import { DELIMITER_BYTES, keptPayloadBytes, RecordType } from './delimiter.ts';
 
 export const INDEX_BLOCK_HEADER_BYTES = 32;
 const INDEX_MAGIC = 0xf5464958;
@@ -51,12 +51,30 @@ export function readIndexBlocks(
     if (end > bytes.byteLength || getInt64(view, at + 8) !== to) break;
     const block = bytes.subarray(at, end);
     if (view.getUint32(at + 28) !== blockCrc(block, seed, crc32c)) break;
-    const from = to;
-    to = getInt64(view, at + 16);
-    blocks.push({ from, to, records: block.subarray(INDEX_BLOCK_HEADER_BYTES) });
+    const found = { from: to, to: getInt64(view, at + 16), records: block.subarray(INDEX_BLOCK_HEADER_BYTES) };
+    if (!isFilled(found)) break;
+    blocks.push(found);
+    to = found.to;
     at = end;
   }
   return { blocks, lengthBytes: at, to };
+}
+
+/** Whether the records of a block end where it ends, and their payloads where its stretch ends. */
+function isFilled({ from, to, records }: IndexBlock): boolean {
+  const view = viewOf(records);
+  const end = records.byteLength;
+  let position = from;
+  let at = 0;
+  while (at + DELIMITER_BYTES <= end) {
+    const isGroup = view.getUint8(at + 4) === RecordType.group;
+    if (isGroup && at + DELIMITER_BYTES + 4 > end) return false;
+    const kept = keptPayloadBytes(view, at);
+    if (kept > view.getUint32(at + 8)) return false;
+    position += DELIMITER_BYTES + view.getUint32(at + 8);
+    at += DELIMITER_BYTES + kept;
+  }
+  return at === end && position === to;
 }
 
 /** File offsets of a block's records: each begins where the payload of the one before ends. */

@@ -51,6 +51,16 @@ export interface TrackEnd {
   readonly estimated: boolean;
 }
 
+/** Ticks beyond those of any clock. */
+export const MAX_TICKS = 2 ** 52;
+/** What Date can hold. */
+export const MAX_UTC_MS = 8.64e15;
+
+/** The checksums hold, but no recorder writes this. */
+export function nonsense(what: string): FootageError {
+  return new FootageError('E_DAMAGED', `${what} of a segment does not hold together: run "footage verify".`);
+}
+
 const utcToMicros = (utcMs: number): number => Math.round(utcMs * 1000);
 
 /** CRC that seeds every header CRC of the segment. */
@@ -84,7 +94,7 @@ export function encodeHead(head: Head, crc32c: Crc32c): Uint8Array {
 export function decodeHead(payload: Uint8Array): Head {
   const view = viewOf(payload);
   const count = payload.byteLength >= HEAD_FIXED_BYTES ? view.getUint8(2) : 0;
-  if (payload.byteLength < 8) throw new FootageError('E_DAMAGED', 'The head of a segment is too short.');
+  if (payload.byteLength < 8) throw nonsense('The head');
   const version = view.getUint16(0);
   const features = view.getUint32(4);
   if (version !== FORMAT_VERSION || (features & ~KNOWN_FEATURES) !== 0) {
@@ -94,25 +104,31 @@ export function decodeHead(payload: Uint8Array): Head {
     );
   }
   if (count === 0 || count > MAX_TRACKS || payload.byteLength < HEAD_FIXED_BYTES + HEAD_TRACK_BYTES * count) {
-    throw new FootageError('E_DAMAGED', 'The head of a segment does not hold together.');
+    throw nonsense('The head');
   }
   const tracks = Array.from({ length: count }, (_, i): HeadTrack => {
     const at = HEAD_FIXED_BYTES + HEAD_TRACK_BYTES * i;
     return { kind: view.getUint8(at) === 1 ? 'video' : 'audio', timescale: view.getUint32(at + 4) };
   });
+  if (view.getUint8(3) >= count || tracks.some(({ timescale }) => timescale === 0)) throw nonsense('The head');
   return {
     segment: hexOfUuid(payload.subarray(8, 24)),
     camera: hexOfUuid(payload.subarray(24, 40)),
     run: hexOfUuid(payload.subarray(40, 56)),
     sequence: view.getUint32(56),
-    anchor: {
+    anchor: checkedAnchor({
       track: view.getUint8(3),
       dts: getInt64(view, 64),
       utcMs: getInt64(view, 72) / 1000,
       discontinuity: false,
-    },
+    }),
     tracks,
   };
+}
+
+function checkedAnchor(anchor: Anchor): Anchor {
+  if (Math.abs(anchor.dts) <= MAX_TICKS && Math.abs(anchor.utcMs) <= MAX_UTC_MS) return anchor;
+  throw nonsense('An anchor');
 }
 
 /** The head at the start of `bytes` (a file's data, an `.idx`, a trailer's copy), or undefined if it does not hold. */
@@ -152,9 +168,12 @@ export function encodeConfiguration(index: number, track: Track, seed: number, c
   return encodeRecord(fields, payload, seed, crc32c);
 }
 
+/** @throws FootageError E_DAMAGED */
 export function decodeConfiguration(payload: Uint8Array, timescale: number): Track {
   const view = viewOf(payload);
+  if (payload.byteLength < CONFIGURATION_FIXED_BYTES) throw nonsense('A configuration');
   const codecEnd = CONFIGURATION_FIXED_BYTES + view.getUint8(1);
+  if (payload.byteLength < codecEnd + view.getUint32(12)) throw nonsense('A configuration');
   const shared = {
     codec: new TextDecoder().decode(payload.subarray(CONFIGURATION_FIXED_BYTES, codecEnd)),
     timescale,
@@ -179,13 +198,11 @@ export function encodeAnchor(anchor: Anchor, seed: number, crc32c: Crc32c): Uint
   return encodeRecord(fields, payload, seed, crc32c);
 }
 
+/** @throws FootageError E_DAMAGED */
 export function decodeAnchor(track: number, dts: number, flags: number, payload: Uint8Array): Anchor {
-  return {
-    track,
-    dts,
-    utcMs: getInt64(viewOf(payload), 0) / 1000,
-    discontinuity: (flags & RecordFlag.discontinuity) !== 0,
-  };
+  if (payload.byteLength < 8) throw nonsense('An anchor');
+  const utcMs = getInt64(viewOf(payload), 0) / 1000;
+  return checkedAnchor({ track, dts, utcMs, discontinuity: (flags & RecordFlag.discontinuity) !== 0 });
 }
 
 export function encodeEnd(ends: readonly TrackEnd[], seed: number, crc32c: Crc32c): Uint8Array {
@@ -199,11 +216,13 @@ export function encodeEnd(ends: readonly TrackEnd[], seed: number, crc32c: Crc32
   return encodeRecord(fields, payload, seed, crc32c);
 }
 
+/** @throws FootageError E_DAMAGED */
 export function decodeEnd(payload: Uint8Array): TrackEnd[] {
   const view = viewOf(payload);
   return Array.from({ length: Math.floor(payload.byteLength / END_TRACK_BYTES) }, (_, i) => {
     const flags = view.getUint8(END_TRACK_BYTES * i + 8);
     const endDts = (flags & 2) === 0 ? getInt64(view, END_TRACK_BYTES * i) : undefined;
+    if (Math.abs(endDts ?? 0) > MAX_TICKS) throw nonsense('The end');
     return { endDts, estimated: (flags & 1) !== 0 };
   });
 }

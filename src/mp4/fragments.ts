@@ -274,7 +274,9 @@ function readRun(trun: Uint8Array, fragment: TrackFragment, dataEnd: number, tar
   let offset = (flags & DATA_OFFSET) === 0 ? dataEnd : base + cursor.i32();
   const firstFlags = (flags & FIRST_SAMPLE_FLAGS) === 0 ? undefined : cursor.u32();
   const view = viewOf(cursor.rest());
-  checkRun(count, flags, view.byteLength, target.budget);
+  const left = Math.max(0, target.fileSize - offset);
+  const mediaBytes = defaults.size === 0 ? count : Math.min(count * defaults.size, left);
+  checkRun({ count, flags, fieldBytes: view.byteLength, mediaBytes }, target.budget);
   if (count > 0 && (offset < 0 || (offset >= moof.start && offset < moof.end))) {
     throw damaged(`samples of the fragment at byte ${moof.start} should lie at byte ${offset}`);
   }
@@ -297,12 +299,16 @@ function readRun(trun: Uint8Array, fragment: TrackFragment, dataEnd: number, tar
   return offset;
 }
 
-/** A run has a field for each of its samples, or its number of samples is taken from the budget. */
-function checkRun(count: number, flags: number, bytes: number, budget: Budget): void {
-  const sampleBytes = 4 * SAMPLE_FIELDS.filter((field) => (flags & field) !== 0).length;
-  if (count * sampleBytes > bytes) throw damaged(`'trun' claims ${count} samples but is too short`);
+/**
+ * A run has a field for each of its samples; or their number, and the bytes of them that are in the file, are taken from
+ * the budget. A sample without bytes counts as one byte.
+ */
+function checkRun(run: { count: number; flags: number; fieldBytes: number; mediaBytes: number }, budget: Budget): void {
+  const sampleBytes = 4 * SAMPLE_FIELDS.filter((field) => (run.flags & field) !== 0).length;
+  if (run.count * sampleBytes > run.fieldBytes) throw damaged(`'trun' claims ${run.count} samples but is too short`);
   if (sampleBytes > 0) return;
-  budget.samples -= count;
-  if (budget.samples >= 0) return;
+  budget.samples -= run.count;
+  budget.bytes -= run.mediaBytes;
+  if (budget.samples >= 0 && budget.bytes >= 0) return;
   throw new FootageError('E_INPUT_UNSUPPORTED', 'The file has more samples of equal size than can be handled.');
 }

@@ -2,18 +2,24 @@
  * Frames in, segments out: when a segment begins, when it is cut, flushed and sealed. One recorder per camera; it knows
  * neither where frames come from nor who reads them. Runs on the loop thread; writes and syncs run on the thread pool.
  *
+ * A recorder is between runs, or records a run into an open segment, or is interrupted: its disk has failed. Then the
+ * segment is left as it is, frames are counted as lost, and a new segment of the run begins at the next sync sample for
+ * which there is room; the left one is sealed as soon as that can be.
+ *
  * Invariants: records of a camera are written in order; a segment begins at a sync sample of the leading track (except
  * after a cut at the hard size limit); the UTC of an appended sample never changes.
  */
 import { randomBytes } from 'node:crypto';
 import { FootageError } from '../errors.ts';
 import { TrackClock } from '../format/clock.ts';
-import { RecordFlag, RecordType, writeDelimiter, DELIMITER_BYTES } from '../format/delimiter.ts';
-import { type Anchor, encodeAnchor, encodeGroupTable, type Head, type TrackEnd } from '../format/records.ts';
+import type { Head, TrackEnd } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Frame, Track } from '../media.ts';
 import type { SegmentIo } from '../segment/disk.ts';
 import type { GroupFlusher } from '../segment/flusher.ts';
+import { Backoff, isDiskFault, LeftSegments, type RecordingGap } from './interruption.ts';
+import { Ledger } from './ledger.ts';
+import { OpenSegment, type Run, wallTimeOf } from './open-segment.ts';
 import { removeSegment, SegmentWriter } from '../segment/writer.ts';
 import { MAX_STALL_S, type PlacedFrame, TrackState } from './track-state.ts';
 
@@ -35,6 +41,10 @@ export interface SegmentSink {
   opened(segment: { readonly path: string; readonly head: Head; readonly startUtcMs: number }): void;
   sealed(segment: { readonly path: string; readonly trailer: Trailer }): void;
   removed(id: string): void;
+  /** The disk has failed: nothing is recorded until it can be. */
+  interrupted(cause: FootageError): void;
+  /** It goes on. */
+  resumed(gap: RecordingGap): void;
 }
 
 export interface RecorderDeps extends SegmentIo {
@@ -44,6 +54,10 @@ export interface RecorderDeps extends SegmentIo {
   readonly camera: string;
   readonly flusher: GroupFlusher;
   readonly sink: SegmentSink;
+  /** A failure of the disk ends the recording: for sources that can be read again. */
+  readonly endOnDiskFault?: boolean;
+  /** Called before recording goes on after a failure of the disk: throws when the camera is no longer ours to write. */
+  readonly checkLock: () => Promise<void>;
   /** Wall clock, Unix ms. */
   readonly now: () => number;
 }
@@ -55,6 +69,15 @@ export interface RecordingStats {
   readonly flushed: number[];
   /** Per track: frames that came before the first sync sample. */
   readonly dropped: number[];
+  /** Per track: frames that the disk did not take, or that a failed sync may have taken back. */
+  readonly lost: number[];
+  /**
+   * `interrupted`: the disk has failed, and frames are lost until it can be written again. `waiting`: it has not
+   * answered for more than 5 s.
+   */
+  readonly state: 'recording' | 'interrupted' | 'waiting';
+  /** Why it is interrupted. */
+  readonly cause: FootageError | undefined;
   /** Segments begun so far. */
   readonly segments: number;
   /** Media recorded from the first sync sample of the leading track on, ms. */
@@ -71,23 +94,17 @@ const DEFAULTS = {
 const MAX_PENDING_BYTES = 8 * 2 ** 20;
 /** Frames of other tracks kept from before the first sync sample of the leading one. */
 const MAX_EARLY_FRAMES = 1000;
-/** A frame's own wall time moves the anchor when it is off by more than this. */
-const ANCHOR_TOLERANCE_MS = 50;
+/** Flushes of a segment under way at once: of a disk that hangs no more are asked. */
+const MAX_FLUSHES = 2;
+/** A flush that takes longer is worth telling. */
+const WAITING_MS = 5000;
 
-/** The run that is being recorded. */
-interface Run {
-  readonly id: string;
-  sequence: number;
-  /** The anchor in force. */
-  anchor: Anchor;
-}
-
-/** The segment that is being written. */
-interface OpenSegment {
-  readonly writer: SegmentWriter;
-  readonly firstDts: number;
-  /** Where what was written of each track ends, ticks. */
-  readonly ends: (TrackEnd | undefined)[];
+/** From the failure of the disk to the next segment. */
+interface Interruption {
+  readonly cause: FootageError;
+  readonly startUtcMs: number;
+  /** Frames lost before, per track. */
+  readonly lostBefore: readonly number[];
 }
 
 export class Recorder {
@@ -97,13 +114,16 @@ export class Recorder {
   readonly #leading: number;
   #run: Run | undefined;
   #segment: OpenSegment | undefined;
+  #interruption: Interruption | undefined;
+  readonly #backoff = new Backoff();
+  readonly #ledger: Ledger;
+  readonly #left: LeftSegments;
   #early: { track: number; frame: PlacedFrame }[] = [];
   /** Every segment of this recording, for statistics and for taking it back. */
   readonly #made: { readonly id: string; readonly path: string }[] = [];
-  /** Sealings under way, and flushes: a failure of any of them ends the recording. */
+  /** Sealings, flushes and recoveries under way. */
   readonly #background = new Set<Promise<void>>();
-  /** Sealings alone: their frames are durable only when they are done. */
-  readonly #sealings = new Set<Promise<void>>();
+  /** What ends the recording. */
   #failure: unknown;
   #recordedTicks = 0;
   /** Where the run's latest frame of any track ends, seconds. */
@@ -118,13 +138,21 @@ export class Recorder {
       0,
       tracks.findIndex((track) => track.kind === 'video'),
     );
+    this.#ledger = new Ledger(tracks.length);
+    const { disk, native, flusher, sink } = deps;
+    const { sealed, removed } = { sealed: sink.sealed.bind(sink), removed: sink.removed.bind(sink) };
+    this.#left = new LeftSegments({ disk, native, flusher, sealed, removed }, this.#ledger);
   }
 
   stats(): RecordingStats {
+    const waiting = performance.now() - (this.#segment?.oldestFlushMs ?? Infinity) > WAITING_MS;
     return {
-      appended: this.#states.map((state) => state.appended),
-      flushed: this.#states.map((state) => state.flushed),
+      appended: this.#ledger.appended,
+      flushed: this.#ledger.flushed,
       dropped: this.#states.map((state) => state.dropped),
+      lost: this.#ledger.lost,
+      state: this.#interruption !== undefined ? 'interrupted' : waiting ? 'waiting' : 'recording',
+      cause: this.#interruption?.cause,
       segments: this.#made.length,
       recordedMs: (this.#recordedTicks * 1000) / this.#leadingState.track.timescale,
     };
@@ -172,17 +200,23 @@ export class Recorder {
     const placed = state.place(frame);
     this.#latestS = Math.max(this.#latestS ?? seconds, state.endS());
     if (leading) await this.#prepareSegment(placed);
-    if (this.#segment === undefined) this.#keepEarly(state, placed);
-    else this.#write(this.#segment, state, placed);
-    const writer = this.#segment?.writer;
-    if (writer !== undefined && writer.pendingBytes > MAX_PENDING_BYTES) await writer.written();
+    const segment = this.#segment;
+    if (segment === undefined) {
+      this.#keepEarly(state, placed);
+      return;
+    }
+    this.#recordedTicks += segment.write(state, placed);
+    if (segment.writer.pendingBytes <= MAX_PENDING_BYTES) return;
+    await segment.writer.written().catch((error: unknown) => this.#failed(segment, error));
   }
 
   /** Before a frame of the leading track: opens the first segment of a run, or cuts. */
   async #prepareSegment(frame: PlacedFrame): Promise<void> {
     const segment = this.#segment;
     if (segment === undefined) {
-      if (frame.sync) await this.#beginRun(frame);
+      if (!frame.sync || !this.#backoff.isDue(performance.now())) return;
+      if (this.#run === undefined) await this.#beginRun(frame);
+      else await this.#openSegment(frame);
       return;
     }
     const { bytes } = segment.writer;
@@ -194,6 +228,10 @@ export class Recorder {
   }
 
   #keepEarly(state: TrackState, frame: PlacedFrame): void {
+    if (this.#interruption !== undefined) {
+      this.#ledger.lose(state.index);
+      return;
+    }
     const leading = state.index === this.#leading;
     if (!leading) this.#early.push({ track: state.index, frame });
     if (leading || this.#early.length > MAX_EARLY_FRAMES) state.dropped++;
@@ -227,18 +265,37 @@ export class Recorder {
     this.#early = [];
     for (const { track, frame: earlier } of early) {
       const state = this.#states[track];
-      if (state !== undefined && this.#segment !== undefined) this.#write(this.#segment, state, earlier);
+      if (state !== undefined && this.#segment !== undefined)
+        this.#recordedTicks += this.#segment.write(state, earlier);
+      else this.#ledger.lose(track);
     }
   }
 
+  /** Opens a segment that begins with `frame`; where the disk does not let it, the recording is interrupted. */
   async #openSegment(frame: PlacedFrame): Promise<void> {
+    try {
+      if (this.#interruption !== undefined) await this.#deps.checkLock();
+      const startUtcMs = await this.#createSegment(frame);
+      this.#resume(startUtcMs);
+    } catch (error) {
+      if (!this.#outlives(error)) throw error;
+      const run = this.#run;
+      const pts = frame.dts + frame.compositionOffset;
+      const startUtcMs =
+        run === undefined ? this.#deps.now() : wallTimeOf(run.anchor, pts, this.#leadingState.track.timescale);
+      this.#interrupt(error, startUtcMs, this.#ledger.lost);
+    }
+  }
+
+  /** Returns the wall time of its first frame. */
+  async #createSegment(frame: PlacedFrame): Promise<number> {
     const run = this.#run;
     if (run === undefined) throw new RangeError('a segment belongs to a run');
     const head: Head = {
       segment: randomBytes(16).toString('hex'),
       camera: this.#deps.camera,
       run: run.id,
-      sequence: run.sequence++,
+      sequence: run.sequence,
       anchor: run.anchor,
       tracks: this.#states.map(({ track }) => ({ kind: track.kind, timescale: track.timescale })),
     };
@@ -254,83 +311,14 @@ export class Recorder {
       native: this.#deps.native,
       flusher: this.#deps.flusher,
     });
+    run.sequence++;
     this.#made.push({ id: writer.id, path: writer.path });
-    this.#segment = { writer, firstDts: frame.dts, ends: this.#states.map(() => undefined) };
+    this.#segment = new OpenSegment({
+      ...{ writer, run, leading: this.#leading, timescale: this.#leadingState.track.timescale },
+      ...{ account: this.#ledger.open(), firstDts: frame.dts, crc32c: this.#deps.native.crc32c },
+    });
     this.#deps.sink.opened({ path: writer.path, head, startUtcMs });
-  }
-
-  #write(segment: OpenSegment, state: TrackState, frame: PlacedFrame): void {
-    if (state.track.kind === 'audio') {
-      for (const group of state.addAudio(frame)) this.#writeGroup(segment, state, group);
-    } else {
-      this.#writeFrame(segment, state, frame);
-    }
-  }
-
-  #writeFrame(segment: OpenSegment, state: TrackState, frame: PlacedFrame): void {
-    if (state.index === this.#leading) this.#moveAnchor(segment, frame);
-    const delimiter = this.#delimiter(segment, state, frame, RecordType.frame, [frame.data]);
-    segment.writer.append([delimiter, frame.data], () => state.appended++);
-    const length = state.lastLength();
-    segment.ends[state.index] = { endDts: frame.dts + length.ticks, estimated: length.estimated };
-    if (state.index === this.#leading) this.#recordedTicks += length.ticks;
-  }
-
-  #writeGroup(segment: OpenSegment, state: TrackState, group: readonly PlacedFrame[]): void {
-    const [first] = group;
-    const last = group.at(-1);
-    if (first === undefined || last === undefined) return;
-    if (state.index === this.#leading) this.#moveAnchor(segment, first);
-    const frames = group.map((frame) => frame.data);
-    const entries = group.map(({ data, durationTicks }) => ({
-      size: data.byteLength,
-      durationTicks: durationTicks ?? 0,
-    }));
-    const table = encodeGroupTable(entries);
-    const delimiter = this.#delimiter(segment, state, first, RecordType.group, [table, ...frames]);
-    const lead = new Uint8Array(delimiter.byteLength + table.byteLength);
-    lead.set(delimiter);
-    lead.set(table, delimiter.byteLength);
-    segment.writer.append([lead, ...frames], () => (state.appended += group.length));
-    segment.ends[state.index] = { endDts: last.dts + (last.durationTicks ?? 0), estimated: false };
-    if (state.index === this.#leading) for (const entry of entries) this.#recordedTicks += entry.durationTicks;
-  }
-
-  #delimiter(
-    segment: OpenSegment,
-    state: TrackState,
-    frame: PlacedFrame,
-    type: number,
-    payload: readonly Uint8Array[],
-  ): Uint8Array {
-    const { crc32c } = this.#deps.native;
-    const delimiter = new Uint8Array(DELIMITER_BYTES);
-    const fields = {
-      type,
-      flags: (frame.sync ? RecordFlag.sync : 0) | (frame.corrected ? RecordFlag.corrected : 0),
-      track: state.index,
-      configuration: 0,
-      length: payload.reduce((sum, part) => sum + part.byteLength, 0),
-      compositionOffset: frame.compositionOffset,
-      dts: frame.dts,
-      payloadCrc: payload.reduce((crc, part) => crc32c(part, crc), 0),
-    };
-    writeDelimiter(delimiter, 0, fields, segment.writer.seed, crc32c);
-    return delimiter;
-  }
-
-  /** A frame that knows its wall time and is off the anchor in force gets a new one, from its DTS on. */
-  #moveAnchor(segment: OpenSegment, frame: PlacedFrame): void {
-    const run = this.#run;
-    if (run === undefined || frame.utcMs === undefined) return;
-    const pts = frame.dts + frame.compositionOffset;
-    const { timescale } = this.#leadingState.track;
-    const expected = run.anchor.utcMs + ((pts - run.anchor.dts) * 1000) / timescale;
-    if (Math.abs(expected - frame.utcMs) <= ANCHOR_TOLERANCE_MS) return;
-    // The anchor is an instant of the timeline: that of this frame's DTS.
-    const utcMs = frame.utcMs - (frame.compositionOffset * 1000) / timescale;
-    run.anchor = { track: this.#leading, dts: frame.dts, utcMs, discontinuity: false };
-    segment.writer.append([encodeAnchor(run.anchor, segment.writer.seed, this.#deps.native.crc32c)]);
+    return startUtcMs;
   }
 
   async #endRun(): Promise<void> {
@@ -344,44 +332,29 @@ export class Recorder {
 
   /** Writes what still waits and seals in the background. `nextDts`: where the leading track goes on, if it does. */
   #closeSegment(segment: OpenSegment, nextDts: number | undefined): void {
-    for (const state of this.#states) {
-      for (const group of state.takeRest(nextDts === undefined)) this.#writeGroup(segment, state, group);
-    }
+    for (const state of this.#states) this.#recordedTicks += segment.writeRest(state, nextDts === undefined);
     this.#segment = undefined;
-    const ends = segment.ends.map((end, track): TrackEnd => {
+    const ends = this.#states.map((_, track): TrackEnd => {
+      const end = segment.ends[track];
       if (end === undefined) return { endDts: undefined, estimated: false };
       const followed = track === this.#leading && nextDts !== undefined && this.#leadingState.track.kind === 'video';
       return followed ? { endDts: nextDts, estimated: false } : end;
     });
-    const sealing = this.#seal(segment, ends).finally(() => this.#sealings.delete(sealing));
-    this.#sealings.add(sealing);
-    this.#inBackground(sealing);
+    this.#inBackground(this.#seal(segment, ends).catch((error: unknown) => this.#failed(segment, error)));
   }
 
-  async #seal({ writer }: OpenSegment, ends: readonly TrackEnd[]): Promise<void> {
-    try {
-      const trailer = await writer.seal(ends);
-      this.#deps.sink.sealed({ path: writer.path, trailer });
-      await writer.discardIndex();
-    } finally {
-      await writer.close();
-    }
+  async #seal({ writer, account }: OpenSegment, ends: readonly TrackEnd[]): Promise<void> {
+    const trailer = await writer.seal(ends);
+    account.settle();
+    this.#deps.sink.sealed({ path: writer.path, trailer });
+    // A pseudo-header that cannot be removed is in nobody's way.
+    await Promise.allSettled([writer.discardIndex(), writer.close()]);
   }
 
   #flush(): void {
-    const writer = this.#segment?.writer;
-    if (writer === undefined) return;
-    const counts = this.#counts();
-    const durable = Promise.all([writer.flush(), ...this.#sealings]);
-    this.#inBackground(durable.then(() => this.#noteFlushed(counts)));
-  }
-
-  #counts(): number[] {
-    return this.#states.map((state) => state.appended);
-  }
-
-  #noteFlushed(counts: readonly number[]): void {
-    this.#states.forEach((state, i) => (state.flushed = Math.max(state.flushed, counts[i] ?? 0)));
+    const segment = this.#segment;
+    if (segment === undefined || segment.flushes >= MAX_FLUSHES) return;
+    this.#inBackground(segment.flush().catch((error: unknown) => this.#failed(segment, error)));
   }
 
   #inBackground(work: Promise<void>): void {
@@ -393,16 +366,65 @@ export class Recorder {
     this.#background.add(watched);
   }
 
-  /** Seals what is open, or, after a failure, leaves it as it is for recovery. */
+  #outlives(error: unknown): error is FootageError {
+    return this.#deps.endOnDiskFault !== true && isDiskFault(error);
+  }
+
+  /** Writing, flushing or sealing a segment failed: it is left as it is, until recovery can seal it. */
+  #failed(segment: OpenSegment, error: unknown): void {
+    const { account, writer } = segment;
+    if (account.abandoned || account.settled) return;
+    if (!this.#outlives(error)) {
+      this.#failure ??= error;
+      return;
+    }
+    // What was written since the last good sync may be in memory only.
+    const unsynced = error.code === 'E_FLUSH';
+    const lostBefore = this.#ledger.lost;
+    this.#ledger.abandon(account, unsynced);
+    if (this.#segment === segment) this.#leave(segment, error, unsynced, lostBefore);
+    const left = { id: writer.id, path: writer.path, account, cause: error };
+    const rewriteFrom = unsynced ? writer.durableTo : undefined;
+    this.#inBackground(writer.close().then(() => this.#left.add({ ...left, rewriteFrom })));
+  }
+
+  /** The segment that is being written cannot be: the recording is interrupted. */
+  #leave(segment: OpenSegment, cause: FootageError, unsynced: boolean, lostBefore: readonly number[]): void {
+    this.#segment = undefined;
+    for (const state of this.#states) this.#ledger.lose(state.index, state.dropRest());
+    this.#interrupt(cause, segment.endUtcMs(unsynced), lostBefore);
+  }
+
+  #interrupt(cause: FootageError, startUtcMs: number, lostBefore: readonly number[]): void {
+    this.#backoff.failed(performance.now());
+    if (this.#interruption !== undefined) return;
+    this.#interruption = { cause, startUtcMs, lostBefore };
+    this.#deps.sink.interrupted(cause);
+  }
+
+  /** There is a segment again, from `endUtcMs` on. */
+  #resume(endUtcMs: number): void {
+    this.#backoff.succeeded(performance.now());
+    const interruption = this.#interruption;
+    if (interruption === undefined) return;
+    this.#interruption = undefined;
+    const { startUtcMs, cause } = interruption;
+    const lost = this.#ledger.lost.map((count, i) => count - (interruption.lostBefore[i] ?? 0));
+    this.#deps.sink.resumed({ startUtcMs, endUtcMs, cause: cause.code, lost });
+    this.#inBackground(this.#left.recover());
+  }
+
+  /**
+   * Seals what is open, or, after a failure, leaves it as it is for recovery. What the disk still does not let be sealed
+   * is a failure, too.
+   */
   async #finish(): Promise<void> {
     const segment = this.#segment;
     if (segment !== undefined && this.#failure === undefined) this.#closeSegment(segment, undefined);
     while (this.#background.size > 0) await Promise.all(this.#background);
-    if (this.#failure === undefined) {
-      this.#noteFlushed(this.#counts());
-      return;
-    }
-    await segment?.writer.close();
+    await this.#left.recover();
+    this.#failure ??= this.#interruption?.cause ?? this.#left.cause;
+    if (segment?.account.settled === false && !segment.account.abandoned) await segment.writer.close();
   }
 }
 

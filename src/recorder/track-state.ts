@@ -28,8 +28,6 @@ const GROUP_TABLE_BYTES = 4 + 8 * GROUP_FRAMES;
 export class TrackState {
   readonly track: Track;
   readonly index: number;
-  appended = 0;
-  flushed = 0;
   /** Frames that could not be used: before the first sync sample. */
   dropped = 0;
   #lastDts: number | undefined;
@@ -136,6 +134,14 @@ export class TrackState {
   #close(complete: PlacedFrame[][]): void {
     if (this.#group.length > 0) complete.push(this.#group);
     this.#group = [];
+  }
+
+  /** Forgets the frames still waiting, and returns how many there were: there is no file to write them to. */
+  dropRest(): number {
+    const count = this.#group.length + (this.#held === undefined ? 0 : 1);
+    this.#group = [];
+    this.#held = undefined;
+    return count;
   }
 
   /** The frames still waiting; with `last` the one whose length is not known as well, as long as its forerunner. */

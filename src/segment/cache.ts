@@ -174,7 +174,7 @@ async function withSealed<T>(
   try {
     const trailer = await readTrailer(file, native);
     if (trailer === undefined) {
-      throw new FootageError('E_DAMAGED', `Segment ${ref.path} has lost its trailer: run "footage verify".`);
+      throw new FootageError('E_DAMAGED', `Segment ${ref.path} has lost its trailer: run "footage verify --repair".`);
     }
     return await read(file, trailer, native);
   } finally {

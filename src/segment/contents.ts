@@ -14,12 +14,15 @@ import {
   decodeConfiguration,
   decodeEnd,
   type Head,
+  MAX_TICKS,
+  nonsense,
   seedOf,
   type TrackEnd,
 } from '../format/records.ts';
 import type { Track } from '../media.ts';
 import { type SampleTable, SampleTableBuilder } from '../mp4/tables.ts';
 import { FootageError } from '../errors.ts';
+import { lowerBound } from './track-tables.ts';
 
 export interface SegmentTrack {
   readonly track: Track;
@@ -44,37 +47,61 @@ export function clocksOf(contents: Pick<SegmentContents, 'head' | 'anchors'>): T
   return contents.head.tracks.map((_, track) => new TrackClock(contents.head, contents.anchors, track));
 }
 
+const MAX_DURATION_TICKS = 2 ** 32 - 1;
+
 /** State of one track while records come in. */
 class TrackBuilder {
   readonly samples = new SampleTableBuilder();
   readonly #kind: 'video' | 'audio';
+  readonly #guide: SegmentTrack | undefined;
   /** Frames behind a hole: video is skipped until the next sync sample. */
   #afterHole = false;
   /** Video frames behind a hole that no table refers to. */
   unreferenced = 0;
 
-  constructor(kind: 'video' | 'audio') {
+  constructor(kind: 'video' | 'audio', guide: SegmentTrack | undefined) {
     this.#kind = kind;
+    this.#guide = guide;
   }
 
   hole(): void {
-    if (this.samples.count > 0) this.#afterHole = true;
+    if (this.samples.count > 0 || this.#guide !== undefined) this.#afterHole = true;
   }
 
   /** `duration` is undefined for a frame that lasts until its successor. */
   add(dts: number, duration: number | undefined, offset: number, size: number, cts: number, sync: boolean): void {
     const { samples } = this;
-    if (this.#afterHole && this.#kind === 'video' && !sync) {
+    checkStep(samples, dts);
+    const own = this.#afterHole ? this.#ticksBefore(offset) : undefined;
+    if (this.#afterHole && this.#kind === 'video' && !sync && own === undefined) {
       this.unreferenced++;
       return;
     }
     const last = samples.count - 1;
     if (last >= 0 && this.#kind === 'video') {
       const step = dts - (samples.dts[last] ?? 0);
-      samples.duration[last] = this.#afterHole ? (samples.duration[last - 1] ?? step) : step;
+      samples.duration[last] = this.#afterHole ? (own ?? samples.duration[last - 1] ?? step) : step;
     }
     this.#afterHole = false;
     samples.push(dts, duration ?? 0, cts, size, offset, sync);
+  }
+
+  /** What the last sample lasts if the guide says that the one at `offset` follows it: nothing of this track is lost. */
+  #ticksBefore(offset: number): number | undefined {
+    if (this.#guide === undefined) return undefined;
+    const { count, offset: offsets, duration } = this.#guide.samples;
+    const next = lowerBound(count, (i) => offsets[i] ?? 0, offset);
+    const before = next === 0 ? undefined : offsets[next - 1];
+    if (next === count || offsets[next] !== offset || before !== this.samples.offset[this.samples.count - 1])
+      return undefined;
+    return duration[next - 1] ?? 0;
+  }
+
+  /** What the last sample lasts if it is the guide's last one as well. */
+  #ticksOfLast(): number | undefined {
+    if (this.#guide === undefined) return undefined;
+    const { count, offset, duration } = this.#guide.samples;
+    return offset[count - 1] === this.samples.offset[this.samples.count - 1] ? duration[count - 1] : undefined;
   }
 
   /** Samples whose length is known, and the end: from the end record, or from the forerunner when estimating. */
@@ -87,16 +114,32 @@ class TrackBuilder {
       const endDts = lastDts + (samples.duration[last] ?? 0);
       return { track, samples: view(samples, samples.count), endDts, estimated: end?.estimated ?? false };
     }
-    if (end?.endDts !== undefined && end.endDts > lastDts) {
+    // Behind a hole the end record says when the lost samples ended.
+    const own = this.#afterHole || end === undefined ? this.#ticksOfLast() : undefined;
+    if (own !== undefined) {
+      samples.duration[last] = own;
+      const estimated = this.#guide?.estimated ?? false;
+      return { track, samples: view(samples, samples.count), endDts: lastDts + own, estimated };
+    }
+    if (!this.#afterHole && end?.endDts !== undefined && isDuration(end.endDts - lastDts)) {
       samples.duration[last] = end.endDts - lastDts;
       return { track, samples: view(samples, samples.count), endDts: end.endDts, estimated: end.estimated };
     }
-    if (!estimate)
+    if (!estimate && end === undefined)
       return { track, samples: view(samples, last), endDts: last > 0 ? lastDts : undefined, estimated: false };
     const duration = samples.duration[last - 1] ?? Math.round(track.timescale / 25);
     samples.duration[last] = duration;
     return { track, samples: view(samples, samples.count), endDts: lastDts + duration, estimated: true };
   }
+}
+
+const isDuration = (ticks: number) => ticks > 0 && ticks <= MAX_DURATION_TICKS;
+
+/** DTS of a track strictly increase, by what a table of durations can hold. */
+function checkStep({ count, dts: times }: SampleTable, dts: number): void {
+  const before = times[count - 1] ?? dts - 1;
+  if (Math.abs(dts) <= MAX_TICKS && isDuration(dts - before)) return;
+  throw nonsense('The order in time of frames');
 }
 
 /** The first `count` samples, frozen: the builder may grow behind them. */
@@ -114,11 +157,25 @@ export class ContentsBuilder {
   readonly #builders: TrackBuilder[];
   #ends: TrackEnd[] | undefined;
 
-  constructor(head: Head, crc32c: Crc32c) {
+  /**
+   * `guides`: the tracks as tables that hold give them. They tell which frames follow each other across bytes that belong
+   * to no record, where without them all pictures up to the next sync sample are left out.
+   */
+  constructor(head: Head, crc32c: Crc32c, guides: readonly SegmentTrack[] = []) {
     this.head = head;
     this.seed = seedOf(head.segment, crc32c);
     this.#tracks = head.tracks.map(() => undefined);
-    this.#builders = head.tracks.map((track) => new TrackBuilder(track.kind));
+    this.#builders = head.tracks.map((track, i) => new TrackBuilder(track.kind, guides[i]));
+  }
+
+  /** Tracks whose configuration record was not met. */
+  get unconfigured(): number[] {
+    return this.#tracks.flatMap((track, i) => (track === undefined ? [i] : []));
+  }
+
+  /** Says what a configuration record that is lost said. */
+  configure(index: number, track: Track): void {
+    this.#tracks[index] = track;
   }
 
   /** Whether an end record was met: nothing comes behind it. */

@@ -51,25 +51,28 @@ export interface SegmentIo {
 /** Below the kernel's IOV_MAX. */
 const MAX_BUFFERS = 512;
 
-/** Writes all of `buffers` at `position`, however many calls that takes. */
-export async function writeAll(file: DiskFile, buffers: readonly Uint8Array[], position: number): Promise<void> {
+/**
+ * Writes all of `buffers` at `position`, however many calls that takes. `onWritten` is told after each call where the
+ * bytes in the file end now: what lies before is there even if the next call fails.
+ */
+export async function writeAll(
+  file: DiskFile,
+  buffers: readonly Uint8Array[],
+  position: number,
+  onWritten?: (end: number) => void,
+): Promise<void> {
   let at = position;
   for (let first = 0; first < buffers.length; first += MAX_BUFFERS) {
-    at = await writeSome(file, buffers.slice(first, first + MAX_BUFFERS), at);
+    let rest: readonly Uint8Array[] = buffers.slice(first, first + MAX_BUFFERS);
+    while (rest.length > 0) {
+      const { bytesWritten } = await file.writev(rest, at).catch((error: unknown) => {
+        throw ioError(error, 'writing a recording');
+      });
+      at += bytesWritten;
+      rest = behind(rest, bytesWritten);
+      onWritten?.(at);
+    }
   }
-}
-
-async function writeSome(file: DiskFile, buffers: readonly Uint8Array[], position: number): Promise<number> {
-  let rest = buffers;
-  let at = position;
-  while (rest.length > 0) {
-    const { bytesWritten } = await file.writev(rest, at).catch((error: unknown) => {
-      throw ioError(error, 'writing a recording');
-    });
-    at += bytesWritten;
-    rest = behind(rest, bytesWritten);
-  }
-  return at;
 }
 
 /** What is left of `buffers` after their first `count` bytes: a short write is no whole one. */
@@ -166,12 +169,16 @@ export async function makeSegmentFolder(
   const changed = await makeDirectory(disk, folder);
   if (changed.length === 1 && durable.get(camera) === folder) return () => syncDirectory(disk, folder);
   return async () => {
-    const archive = dirname(camera);
-    for (let at = folder; at !== archive; at = dirname(at)) await syncDirectory(disk, at);
-    await syncDirectory(disk, archive);
-    await syncIfReadable(disk, dirname(archive));
+    await syncPath(disk, folder, dirname(camera));
     durable.set(camera, folder);
   };
+}
+
+/** Makes the entries of a folder of segments durable, and its whole path: up to the archive's entry in the folder above. */
+export async function syncPath(disk: Disk, folder: string, archive: string): Promise<void> {
+  for (let at = folder; at !== archive; at = dirname(at)) await syncDirectory(disk, at);
+  await syncDirectory(disk, archive);
+  await syncIfReadable(disk, dirname(archive));
 }
 
 /** Makes a directory with its parents, and returns every directory whose entries are new: those need a sync. */

@@ -3,7 +3,7 @@
  *
  * ARCHIVE/CAMERA/2026/01/31/120000.000Z-ID.mp4, UTC; beside it `….idx` while the segment is open.
  */
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { FootageError } from '../errors.ts';
 import { boxHeader, concatBytes, fourcc, u32, u64 } from '../mp4/box.ts';
 import { FTYP } from '../mp4/movie.ts';
@@ -20,6 +20,11 @@ export const OPEN_PREFIX = concatBytes([FTYP, boxHeader('free', 0), u32(0), four
 /** The `mdat` header of a sealed segment, whose data ends at `dataEnd`. */
 export function sealedMdatHeader(dataEnd: number): Uint8Array {
   return concatBytes([u32(1), fourcc('mdat'), u64(dataEnd - MDAT_HEADER_AT)]);
+}
+
+/** How a sealed segment begins, up to its first record. */
+export function sealedPrefix(dataEnd: number): Uint8Array {
+  return concatBytes([FTYP, sealedMdatHeader(dataEnd)]);
 }
 
 const CAMERA_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -50,6 +55,25 @@ export function segmentIdOf(name: string): string | undefined {
   return SEGMENT_NAME.exec(name)?.[5];
 }
 
+/**
+ * Whether the file at `path` may hold this segment: blocks that another, deleted segment left on the disk begin with its
+ * head and end with its trailer.
+ */
+export function mayHold(path: string, segment: string): boolean {
+  const named = segmentIdOf(basename(path));
+  return named === undefined || named === segment;
+}
+
 export function indexPathOf(segmentFile: string): string {
   return segmentFile.replace(/\.mp4$/, '.idx');
+}
+
+/** Where a repair under way notes what it replaces; its name when it is done is that of `keptPathOf`. */
+export function journalPathOf(segmentFile: string): string {
+  return `${segmentFile}.repairing`;
+}
+
+/** Where the bytes are kept that the repair number `repair` of a segment replaced. */
+export function keptPathOf(segmentFile: string, repair: number): string {
+  return `${segmentFile}.before-repair-${repair}`;
 }

@@ -15,12 +15,15 @@ import type { SampleTable } from '../mp4/tables.ts';
 import type { Native, ScanResult } from '../native-types.ts';
 import { ContentsBuilder, type SegmentContents, type SegmentTrack } from './contents.ts';
 import { type DiskFile, openIfThere, readUpTo, type SegmentIo } from './disk.ts';
-import { DATA_START, indexPathOf, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
+import { isPlausible } from './plausible.ts';
+import { DATA_START, indexPathOf, mayHold, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
 
 /** Longest head: delimiter, fixed part and eight tracks fit easily. */
 const HEAD_READ_BYTES = 512;
 /** Records per scan call: bounds the memory of one batch to a few MB. */
 const SCAN_BATCH = 65_536;
+/** Of a scan that is held up between its batches: a few MB of the file. */
+const PACED_BATCH = 64;
 
 /** The head record of a segment file, or undefined if it holds none. */
 export async function readFileHead(file: DiskFile, native: Native): Promise<Head | undefined> {
@@ -31,7 +34,8 @@ export async function readFileHead(file: DiskFile, native: Native): Promise<Head
 export async function readTrailer(file: DiskFile, native: Native): Promise<Trailer | undefined> {
   const { size } = await file.stat();
   if (size < DATA_START + TRAILER_BYTES) return undefined;
-  return decodeTrailer(await readUpTo(file, size - TRAILER_BYTES, TRAILER_BYTES), native.crc32c);
+  const trailer = decodeTrailer(await readUpTo(file, size - TRAILER_BYTES, TRAILER_BYTES), native.crc32c);
+  return trailer !== undefined && isPlausible(trailer, size) ? trailer : undefined;
 }
 
 /** Whether the 16 bytes that make the file an ordinary MP4 are in place. */
@@ -74,7 +78,7 @@ export async function readMoov(
   if (index === undefined) {
     throw new FootageError(
       'E_DAMAGED',
-      `The index of segment ${trailer.head.segment} is damaged: run "footage verify".`,
+      `The index of segment ${trailer.head.segment} is damaged: run "footage verify --repair".`,
     );
   }
   return { moov, index };
@@ -150,6 +154,8 @@ export interface ScanOptions {
   readonly resync: boolean;
   /** End of the scan; default the file's end now. */
   readonly to?: number;
+  /** Called between batches, with the bytes read since: holds the scan up. */
+  readonly pace?: ((bytes: number) => Promise<void>) | undefined;
 }
 
 export interface ScanReport {
@@ -168,10 +174,14 @@ export async function scanInto(
   native: Native,
 ): Promise<ScanReport> {
   const damaged: [number, number][] = [];
+  const { pace, ...area } = options;
+  const limit = pace === undefined ? SCAN_BATCH : PACED_BATCH;
   let next = from;
   while (!builder.ended) {
-    const batch = await scanBatch(file, builder, { ...options, from: next, limit: SCAN_BATCH }, native);
+    const at = next;
+    const batch = await scanBatch(file, builder, { ...area, from: at, limit }, native);
     next = addBatch(builder, batch, damaged);
+    await pace?.(next - at);
     if (batch.stop !== 'limit') break;
   }
   return { next, damaged };
@@ -217,13 +227,13 @@ export class OpenSegmentReader {
     this.builder = new ContentsBuilder(head, io.native.crc32c);
   }
 
-  /** Takes over `file`. Undefined (and `file` is closed) when it does not begin with a head. */
+  /** Takes over `file`. Undefined (and `file` is closed) when it does not begin with the head of its segment. */
   static async open(file: DiskFile, path: string, io: SegmentIo): Promise<OpenSegmentReader | undefined> {
     const head = await readFileHead(file, io.native).catch(async (error: unknown) => {
       await file.close();
       throw error;
     });
-    if (head !== undefined) return new OpenSegmentReader(file, path, head, io);
+    if (head !== undefined && mayHold(path, head.segment)) return new OpenSegmentReader(file, path, head, io);
     await file.close();
     return undefined;
   }

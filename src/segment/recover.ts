@@ -8,9 +8,18 @@ import { encodeAnchor, encodeEnd, type TrackEnd } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Native } from '../native-types.ts';
 import { clocksOf, ContentsBuilder, type SegmentContents } from './contents.ts';
-import { type Disk, type DiskFile, openIfThere, removeFile, type SegmentIo, syncDirectory, writeAll } from './disk.ts';
+import {
+  type Disk,
+  type DiskFile,
+  openIfThere,
+  readUpTo,
+  removeFile,
+  type SegmentIo,
+  syncDirectory,
+  writeAll,
+} from './disk.ts';
 import type { GroupFlusher } from './flusher.ts';
-import { DATA_START, indexPathOf, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
+import { DATA_START, indexPathOf, mayHold, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
 import { OpenSegmentReader, readTrailer, scanInto, type ScanReport } from './reader.ts';
 import { sealSegment } from './seal.ts';
 import { extentOf } from './summary.ts';
@@ -34,16 +43,25 @@ export type Recovery =
   | { readonly outcome: 'failed'; readonly error: FootageError };
 
 export interface RecoverOptions extends SegmentIo {
+  /**
+   * A sync of the segment has failed: bytes from here on may be in memory only, and a later sync would say nothing about
+   * them. They are written again, as they read now; the checksums tell which of them are good.
+   */
+  readonly rewriteFrom?: number;
   readonly flusher: GroupFlusher;
 }
+
+const REWRITE_BYTES = 2 ** 20;
 
 export async function recoverSegment(path: string, options: RecoverOptions): Promise<Recovery> {
   const file = await options.disk.open(path, 'r+').catch((error: unknown) => {
     throw ioError(error, `opening ${path} for recovery`);
   });
   try {
+    if (options.rewriteFrom !== undefined) await rewrite(file, options.rewriteFrom);
     const trailer = await readTrailer(file, options.native);
-    if (trailer !== undefined && (await tablesHold(file, trailer, options.native))) {
+    const own = trailer !== undefined && mayHold(path, trailer.head.segment);
+    if (own && (await tablesHold(file, trailer, options.native))) {
       return await finishPrefix(file, path, trailer, options);
     }
     return await rebuild(file, path, options);
@@ -52,7 +70,15 @@ export async function recoverSegment(path: string, options: RecoverOptions): Pro
   }
 }
 
-async function tablesHold(file: DiskFile, trailer: Trailer, native: Native): Promise<boolean> {
+async function rewrite(file: DiskFile, from: number): Promise<void> {
+  const { size } = await file.stat();
+  for (let at = from; at < size; at += REWRITE_BYTES) {
+    await writeAll(file, [await readUpTo(file, at, Math.min(REWRITE_BYTES, size - at))], at);
+  }
+}
+
+/** Whether `moov` is the one that the trailer names. */
+export async function tablesHold(file: DiskFile, trailer: Trailer, native: Native): Promise<boolean> {
   const moov = new Uint8Array(trailer.moov.length);
   const { bytesRead } = await file.read(moov, 0, moov.byteLength, trailer.moov.offset);
   return bytesRead === moov.byteLength && native.crc32c(moov) === trailer.moov.crc;
@@ -161,13 +187,16 @@ function holeAnchors(contents: SegmentContents) {
     for (let i = 1; track.kind === 'video' && i < samples.count; i++) {
       const dts = samples.dts[i] ?? 0;
       if ((samples.dts[i - 1] ?? 0) + (samples.duration[i - 1] ?? 0) === dts) continue;
-      anchors.push({ track: index, dts, utcMs: clocks[index]?.utcMs(dts, dts) ?? 0, discontinuity: true });
+      // As it is stored, so that the counters made with it are those that are read back.
+      const utcMs = Math.round((clocks[index]?.utcMs(dts, dts) ?? 0) * 1000) / 1000;
+      anchors.push({ track: index, dts, utcMs, discontinuity: true });
     }
     return anchors;
   });
 }
 
-function withHoleAnchors(contents: SegmentContents): SegmentContents {
+/** The contents with an anchor for each video sample behind a hole. */
+export function withHoleAnchors(contents: SegmentContents): SegmentContents {
   const known = new Set(contents.anchors.filter((anchor) => anchor.discontinuity).map((anchor) => anchor.dts));
   const added = holeAnchors(contents).filter((anchor) => !known.has(anchor.dts));
   return added.length === 0 ? contents : { ...contents, anchors: [...contents.anchors, ...added] };

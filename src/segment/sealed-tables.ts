@@ -2,6 +2,7 @@
  * The tables of a track over the `moov` of its sealed segment, as they lie in the file: nothing is unfolded but the
  * window that is asked for.
  */
+import { FootageError } from '../errors.ts';
 import { viewOf } from '../format/bytes.ts';
 import type { TrackSummary } from '../format/trailer.ts';
 import type { SampleTable } from '../mp4/tables.ts';
@@ -34,7 +35,9 @@ class StoredTable {
     this.#offset = offset;
   }
 
+  /** @throws FootageError E_DAMAGED for an entry that is not there: tables disagree */
   word(entry: number, word = 0): number {
+    if (entry < 0 || entry >= this.count) throw tablesDisagree();
     return this.view.getUint32(entry * this.entryBytes + 4 * word);
   }
 
@@ -74,6 +77,14 @@ export class SealedTables implements TrackTables {
     this.#stsc = stored('stsc');
     this.#co64 = stored('co64');
     this.#allSync = summary.syncSamples === summary.samples;
+    this.#check();
+  }
+
+  /** Every sample has a size, a length of time and a chunk. */
+  #check(): void {
+    const filled = Math.min(this.#stts.count, this.#stsc.count, this.#co64.count) > 0;
+    if (this.#stsz.count === this.count && (filled || this.count === 0)) return;
+    throw tablesDisagree();
   }
 
   dts(sample: number): number {
@@ -214,6 +225,7 @@ export class SealedTables implements TrackTables {
   }
 
   #chunkPosition(chunk: number): number {
+    if (chunk < 0 || chunk >= this.#co64.count) throw tablesDisagree();
     return getUint64(this.#co64.view, 8 * chunk);
   }
 
@@ -257,6 +269,11 @@ export class SealedTables implements TrackTables {
 }
 
 const NOTHING: BlockTable = { count: 0, parts: [] };
+
+/** Their checksums hold, and yet one names what another does not have. */
+function tablesDisagree(): FootageError {
+  return new FootageError('E_DAMAGED', 'The tables of a segment do not hold together: run "footage verify".');
+}
 
 const signed = (word: number) => word | 0;
 

@@ -6,7 +6,7 @@
  * files are durable.
  */
 import { dirname, join } from 'node:path';
-import { ioError } from '../errors.ts';
+import { FootageError, ioError } from '../errors.ts';
 import { viewOf } from '../format/bytes.ts';
 import { DELIMITER_BYTES, keptPayloadBytes } from '../format/delimiter.ts';
 import { encodeIndexBlock } from '../format/index-block.ts';
@@ -23,7 +23,7 @@ import {
 import type { Trailer } from '../format/trailer.ts';
 import type { Track } from '../media.ts';
 import { concatBytes } from '../mp4/box.ts';
-import { type Disk, type DiskFile, makeSegmentFolder, removeFile, type SegmentIo, writeAll } from './disk.ts';
+import { type Disk, type DiskFile, isThere, makeSegmentFolder, removeFile, type SegmentIo, writeAll } from './disk.ts';
 import type { GroupFlusher } from './flusher.ts';
 import { DATA_START, indexPathOf, OPEN_PREFIX, segmentPath } from './layout.ts';
 import { OpenSegmentReader } from './reader.ts';
@@ -48,6 +48,7 @@ type Appended = () => void;
 
 interface Pending {
   readonly buffers: readonly Uint8Array[];
+  readonly bytes: number;
   readonly appended: Appended | undefined;
 }
 
@@ -60,7 +61,9 @@ export class SegmentWriter {
   readonly #index: DiskFile;
   /** Settled once the new files' directory entries are durable. */
   readonly #entries: Promise<void>;
+  /** End of the last whole record in the file. */
   #position = 0;
+  #durableTo = 0;
   #pending: Pending[] = [];
   #pendingBytes = 0;
   #writing: Promise<void> | undefined;
@@ -135,6 +138,11 @@ export class SegmentWriter {
     return this.#position + this.#pendingBytes;
   }
 
+  /** End of the bytes that a sync which has returned covers. */
+  get durableTo(): number {
+    return this.#durableTo;
+  }
+
   /** Bytes handed over but not yet written. */
   get pendingBytes(): number {
     return this.#pendingBytes;
@@ -149,16 +157,11 @@ export class SegmentWriter {
   }
 
   #push(buffers: readonly Uint8Array[], appended: Appended | undefined): void {
-    this.#pending.push({ buffers, appended });
-    for (const buffer of buffers) this.#pendingBytes += buffer.byteLength;
+    const bytes = buffers.reduce((sum, buffer) => sum + buffer.byteLength, 0);
+    this.#pending.push({ buffers, bytes, appended });
+    this.#pendingBytes += bytes;
     if (this.#failure !== undefined) return;
-    this.#writing ??= this.#write()
-      .catch((error: unknown) => {
-        this.#failure = error;
-      })
-      .finally(() => {
-        this.#writing = undefined;
-      });
+    this.#writing ??= this.#write();
   }
 
   /** Resolves when everything queued so far is in the file; rejects when a write failed. */
@@ -167,20 +170,40 @@ export class SegmentWriter {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
+  /** Nothing is waited for between the last look at what is pending and the end: what is pushed then begins another. */
   async #write(): Promise<void> {
-    while (this.#pending.length > 0) {
-      const batch = this.#pending;
-      this.#pending = [];
-      const buffers = batch.flatMap((pending) => pending.buffers);
-      const length = buffers.reduce((sum, buffer) => sum + buffer.byteLength, 0);
-      await writeAll(this.#file, buffers, this.#position);
-      this.#position += length;
-      this.#pendingBytes -= length;
-      for (const { buffers, appended } of batch) {
-        this.#unindexed.push(keptPart(buffers));
-        appended?.();
-      }
+    try {
+      while (this.#pending.length > 0) await this.#writeBatch();
+    } catch (error) {
+      this.#failure = error;
     }
+    this.#writing = undefined;
+  }
+
+  async #writeBatch(): Promise<void> {
+    const batch = this.#pending;
+    this.#pending = [];
+    let taken = 0;
+    // A write that fails half-way has written some records whole: they are appended all the same.
+    await writeAll(
+      this.#file,
+      batch.flatMap(({ buffers }) => buffers),
+      this.#position,
+      (end) => {
+        for (let next = batch[taken]; next !== undefined && this.#position + next.bytes <= end; next = batch[taken]) {
+          this.#taken(next);
+          taken++;
+        }
+      },
+    );
+  }
+
+  /** The record is in the file, whole. */
+  #taken({ buffers, bytes, appended }: Pending): void {
+    this.#position += bytes;
+    this.#pendingBytes -= bytes;
+    this.#unindexed.push(keptPart(buffers));
+    appended?.();
   }
 
   /** Makes durable what has been written; then, when it is time, writes a sub-block of what is durable now. */
@@ -193,8 +216,20 @@ export class SegmentWriter {
   async #flush(): Promise<void> {
     const covered = { to: this.#position, records: this.#indexedRecords + this.#unindexed.length };
     await this.#sync();
+    this.#durableTo = Math.max(this.#durableTo, covered.to);
     if (this.#failure !== undefined) throw this.#failure;
-    if (performance.now() - this.#indexedAtMs >= this.#options.indexIntervalMs) await this.#writeIndex(covered);
+    if (performance.now() - this.#indexedAtMs < this.#options.indexIntervalMs) return;
+    await this.#checkPath();
+    await this.#writeIndex(covered);
+  }
+
+  /** A file that was removed takes writes and syncs as before: without a look at its name the loss would not be seen. */
+  async #checkPath(): Promise<void> {
+    if (await isThere(this.#options.disk, this.path)) return;
+    throw new FootageError(
+      'E_IO',
+      `The segment ${this.path} was removed or renamed while it was being recorded: leave the archive's folders alone.`,
+    );
   }
 
   /** Both are waited for even when one fails: `close` must not take the descriptors from a sync that still uses them. */

@@ -7,7 +7,7 @@ import { RecordingFirst, type RecordingFirstState } from './recording-first.ts';
 import { SendingCounters, type SendingStats, type Stalls } from './sending-stats.ts';
 import { poolThreads, warnOfSmallPool } from './thread-pool.ts';
 
-export interface ArchiveStats {
+export interface OutgoingStats {
   readonly sending: SendingStats;
   /** Answers that were planned (pass 1). */
   readonly planning: Stalls;
@@ -63,7 +63,7 @@ export class Outgoing {
     }
   }
 
-  stats(): ArchiveStats {
+  stats(): OutgoingStats {
     return {
       sending: this.counters.snapshot(),
       planning: this.#planned,

@@ -26,17 +26,26 @@ function abortError(): Error {
   return Object.assign(error, { code: 'ABORT_ERR' });
 }
 
+/** What is scanned: a file, or what stands for one. */
+export interface ScanSource {
+  /** Bytes that there are; Infinity if that is not known. */
+  readonly size: number;
+  /** As that of `FileHandle`: may read less than asked for, 0 at the end. */
+  read(into: Uint8Array, offset: number, length: number, position: number): Promise<{ readonly bytesRead: number }>;
+}
+
 /** The part of the file that is in memory. */
 class Window {
-  readonly #fd: number;
-  readonly #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  readonly #source: ScanSource;
+  readonly #buffer: Buffer;
   #start = 0;
   #size = 0;
   /** Nothing at or behind it is read. */
   end: number;
 
-  constructor(fd: number, end: number) {
-    this.#fd = fd;
+  constructor(source: ScanSource, from: number, end: number) {
+    this.#source = source;
+    this.#buffer = Buffer.allocUnsafeSlow(Math.min(BUFFER_BYTES, Math.max(0, end - from)));
     this.end = end;
   }
 
@@ -58,11 +67,11 @@ class Window {
   }
 
   async #fill(at: number, ahead: number): Promise<void> {
-    const want = Math.min(ahead, BUFFER_BYTES, this.end - at);
+    const want = Math.min(ahead, this.#buffer.length, this.end - at);
     this.#start = at;
     this.#size = 0;
     while (this.#size < want) {
-      const { bytesRead } = await readAsync(this.#fd, this.#buffer, this.#size, want - this.#size, at + this.#size);
+      const { bytesRead } = await this.#source.read(this.#buffer, this.#size, want - this.#size, at + this.#size);
       if (bytesRead === 0) {
         this.end = at + this.#size; // truncated meanwhile
         return;
@@ -72,8 +81,11 @@ class Window {
   }
 }
 
+/** A scan, whatever it reads. */
+type SourceScan = Omit<ScanRequest, 'fd'>;
+
 class Scanner {
-  readonly #request: ScanRequest;
+  readonly #request: SourceScan;
   readonly #window: Window;
   readonly #records: Buffer[] = [];
   readonly #offsets: number[] = [];
@@ -82,9 +94,9 @@ class Scanner {
   #ahead = SMALL_WINDOW;
   #hits = 0;
 
-  constructor(request: ScanRequest, end: number) {
+  constructor(source: ScanSource, request: SourceScan) {
     this.#request = request;
-    this.#window = new Window(request.fd, end);
+    this.#window = new Window(source, request.from, Math.min(request.to, source.size));
     this.#pos = request.from;
   }
 
@@ -224,6 +236,16 @@ class Scanner {
 /** See `Native.scan`. */
 export async function scan(request: ScanRequest): Promise<ScanResult> {
   const stats = await fstatAsync(request.fd);
-  const end = stats.isFile() ? Math.min(request.to, stats.size) : request.to;
-  return new Scanner(request, end).run();
+  return scanSource(
+    {
+      size: stats.isFile() ? stats.size : Infinity,
+      read: (into, offset, length, position) => readAsync(request.fd, into, offset, length, position),
+    },
+    request,
+  );
+}
+
+/** The same of anything that can be read. */
+export function scanSource(source: ScanSource, request: SourceScan): Promise<ScanResult> {
+  return new Scanner(source, request).run();
 }

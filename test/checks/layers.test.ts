@@ -51,9 +51,12 @@ const LAYERS: Layers = {
     node: true,
   },
   http: { path: 'http/', imports: ['session', 'catalog', 'time'], types: ['sender'], node: true },
+  files: { path: 'archive-files.ts', imports: ['segment'], node: true },
+  check: { path: 'archive-check.ts', imports: ['catalog', 'segment', 'files'], types: ['writers'], node: true },
+  scrub: { path: 'scrub.ts', imports: ['catalog', 'segment'], types: ['check', 'session'], node: true },
   archive: {
     path: 'archive.ts',
-    imports: [...BELOW_ARCHIVE, 'time', 'lifetime', 'writers', 'http'],
+    imports: [...BELOW_ARCHIVE, 'time', 'lifetime', 'writers', 'check', 'scrub', 'http'],
     node: true,
   },
   index: {
@@ -64,7 +67,7 @@ const LAYERS: Layers = {
   },
   cli: {
     path: 'cli/',
-    imports: [...BELOW_ARCHIVE, 'twin', 'time', 'http', 'archive', 'index'],
+    imports: [...BELOW_ARCHIVE, 'twin', 'time', 'http', 'check', 'archive', 'index'],
     packages: ['commander', 'cli-progress'],
     node: true,
   },

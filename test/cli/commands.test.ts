@@ -70,8 +70,9 @@ test('verify reads every frame; recover finds nothing to do', async () => {
     2 * PICTURES,
   );
   const json = lines((await footage('verify', '--archive', archive, '--json')).stdout);
-  expect(json).toHaveLength(2);
+  expect(json).toHaveLength(3);
   expect(json[0]).toMatchObject({ camera: 'door', state: 'sealed', problems: [] });
+  expect(json[2]).toMatchObject({ summary: { segments: 2, bad: 0, remaining: 0 } });
   const recovered = await footage('recover', '--archive', archive);
   expect([recovered.status, recovered.stdout]).toEqual([0, 'nothing to recover\n']);
 });
@@ -167,13 +168,14 @@ describe('record', () => {
     const [, appended] = await recording.says(/"appendedVideoFrames":([1-9]\d*)/);
     await recording.end('SIGKILL');
     const verified = await footage('verify', '--archive', folder, '--json');
-    expect(lines(verified.stdout)).toMatchObject([{ state: 'open' }]);
+    expect(lines(verified.stdout)).toMatchObject([{ state: 'open' }, { summary: { segments: 1 } }]);
     const recovered = await footage('recover', '--archive', folder, '--json');
     expect(lines(recovered.stdout)).toMatchObject([{ camera: 'door', outcome: 'sealed' }]);
     const [{ frames }] = lines(recovered.stdout) as [{ frames: number }];
     expect(frames).toBeGreaterThanOrEqual(Number(appended));
     expect(lines((await footage('verify', '--archive', folder, '--json')).stdout)).toMatchObject([
       { state: 'sealed', problems: [] },
+      { summary: { bad: 0 } },
     ]);
   });
 });

@@ -50,24 +50,28 @@ const u8 = fc.integer({ min: 0, max: 0xff });
 const u16 = fc.integer({ min: 0, max: 0xffff });
 const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
 const i32 = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
-const ticks = fc.maxSafeInteger();
+/** What a clock can reach: the format's readers refuse more. */
+const ticks = fc.integer({ min: -(2 ** 52), max: 2 ** 52 });
 const offset = fc.maxSafeNat();
 const uuid = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes).toString('hex'));
 /** Wall times are kept in microseconds. */
 const utcMs = fc.integer({ min: 0, max: 4e15 }).map((micros) => micros / 1000);
 
 const anchor = fc.record<Anchor>({ track: u8, dts: ticks, utcMs, discontinuity: fc.boolean() });
-const head = fc.record<Head>({
-  segment: uuid,
-  camera: uuid,
-  run: uuid,
-  sequence: u32,
-  anchor: fc.record({ track: fc.nat(7), dts: ticks, utcMs, discontinuity: fc.constant(false) }),
-  tracks: fc.array(fc.record({ kind: fc.constantFrom('video', 'audio'), timescale: u32 }), {
-    minLength: 1,
-    maxLength: 8,
-  }),
+const headTrack = fc.record({
+  kind: fc.constantFrom('video' as const, 'audio' as const),
+  timescale: fc.integer({ min: 1, max: 0xffff_ffff }),
 });
+const head = fc.array(headTrack, { minLength: 1, maxLength: 8 }).chain((tracks) =>
+  fc.record<Head>({
+    segment: uuid,
+    camera: uuid,
+    run: uuid,
+    sequence: u32,
+    anchor: fc.record({ track: fc.nat(tracks.length - 1), dts: ticks, utcMs, discontinuity: fc.constant(false) }),
+    tracks: fc.constant(tracks),
+  }),
+);
 const table = fc.record<TablePosition>({ offset, length: u32, count: u32, crc: u32 });
 const trailer = head.chain((one) =>
   fc.record<Trailer>({
@@ -135,7 +139,7 @@ function isRecord(bytes: Uint8Array): boolean {
 describe('64-bit fields', () => {
   test('hold every safe integer, big-endian and signed', () => {
     fc.assert(
-      fc.property(ticks, (value) => {
+      fc.property(fc.maxSafeInteger(), (value) => {
         const view = new DataView(new ArrayBuffer(8));
         setInt64(view, 0, value);
         expect(view.getBigInt64(0)).toBe(BigInt(value));

@@ -216,12 +216,17 @@ describe('when a sample is decoded', () => {
   });
 });
 
+const NO_BYTES = tfhd(MOOF_BASE | 0x10, u32(0));
+const OVER_AND_OVER = Array.from({ length: 40 }, () => run(80, 1200));
+
 describe('fragments that cannot be used', () => {
   test.each([
     ['no tfhd', 'E_INPUT_FORMAT', EMPTY, traf(run(1, 500))],
     ['a track that mvex does not have', 'E_INPUT_FORMAT', EMPTY, traf(fullBox('tfhd', 0, 0, u32(8)), run(1, 500))],
     ['more samples than their run has bytes', 'E_INPUT_FORMAT', EMPTY, traf(tfhd(MOOF_BASE), runWithSizes(2))],
     ['billions of equal samples', 'E_INPUT_UNSUPPORTED', EMPTY, traf(tfhd(MOOF_BASE), run(0xffff_ffff, 500))],
+    ['millions of samples without bytes', 'E_INPUT_UNSUPPORTED', EMPTY, traf(NO_BYTES, run(10_000_000, 500))],
+    ['the same bytes as samples over and over', 'E_INPUT_UNSUPPORTED', EMPTY, traf(tfhd(MOOF_BASE), ...OVER_AND_OVER)],
     ['another sample description', 'E_INPUT_UNSUPPORTED', EMPTY, traf(tfhd(MOOF_BASE | 0x2, u32(2)), run(1, 500))],
     [
       'two tracks of one number',

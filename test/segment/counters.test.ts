@@ -220,5 +220,5 @@ async function problemsWith({ path, sealed }: Story, trailer: Trailer): Promise<
   const bytes = Buffer.from(sealed);
   bytes.set(encodeTrailer(trailer, native.crc32c), bytes.length - TRAILER_BYTES);
   await writeFile(path, bytes);
-  return (await verifySegment(path, io)).problems;
+  return (await verifySegment(path, io)).problems.map(({ message }) => message);
 }

@@ -1,0 +1,80 @@
+/**
+ * Why there are gaps: what a recorder tells of the time when its disk had failed, kept beside the segments in
+ * `CAMERA/.gaps`, a line of JSON for each gap (docs/format.md, "Gaps"). Lines are only ever appended, by the holder of the
+ * camera's writer lock.
+ */
+import { join } from 'node:path';
+import { ERROR_CODES, type ErrorCode, ioError } from '../errors.ts';
+import { type Disk, OPEN_OR_MAKE, openIfThere, readUpTo, syncDirectory, writeAll } from '../segment/disk.ts';
+import type { Timeline, TimelineGap, UtcSpan } from './timeline.ts';
+
+export interface NotedGap extends UtcSpan {
+  readonly cause: ErrorCode;
+  /** Frames per track. */
+  readonly lost: readonly number[];
+}
+
+const NEWLINE = 10;
+
+const pathOf = (cameraDirectory: string) => join(cameraDirectory, '.gaps');
+
+/** @throws FootageError E_DISK_FULL, E_READ_ONLY, E_IO */
+export async function appendGap(disk: Disk, cameraDirectory: string, gap: NotedGap): Promise<void> {
+  const path = pathOf(cameraDirectory);
+  const file = await disk.open(path, OPEN_OR_MAKE).catch((error: unknown) => {
+    throw ioError(error, `opening ${path}`);
+  });
+  try {
+    const { size } = await file.stat();
+    // Whoever wrote before may have died in the middle of a line.
+    const whole = size === 0 || (await readUpTo(file, size - 1, 1))[0] === NEWLINE;
+    await writeAll(file, [Buffer.from(`${whole ? '' : '\n'}${JSON.stringify(gap)}\n`)], size);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await syncDirectory(disk, cameraDirectory);
+}
+
+/** What was noted of a camera; lines that do not read are left out. */
+export async function readGaps(disk: Disk, cameraDirectory: string): Promise<NotedGap[]> {
+  const file = await openIfThere(disk, pathOf(cameraDirectory));
+  if (file === undefined) return [];
+  try {
+    const { size } = await file.stat();
+    const text = Buffer.from(await readUpTo(file, 0, size)).toString('utf8');
+    return text.split('\n').flatMap((line) => parseGap(line) ?? []);
+  } finally {
+    await file.close();
+  }
+}
+
+function parseGap(line: string): NotedGap | undefined {
+  try {
+    const gap: unknown = JSON.parse(line);
+    return isGap(gap) ? gap : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isGap(value: unknown): value is NotedGap {
+  if (typeof value !== 'object' || value === null) return false;
+  const { startUtcMs, endUtcMs, cause, lost } = value as Partial<Record<keyof NotedGap, unknown>>;
+  const numbers = [startUtcMs, endUtcMs, ...(Array.isArray(lost) ? lost : [undefined])];
+  return numbers.every(Number.isFinite) && typeof cause === 'string' && cause in ERROR_CODES;
+}
+
+/** The timeline with the cause of each gap of which one was noted: the one that covers most of it. */
+export function withCauses(timeline: Timeline, noted: readonly NotedGap[]): Timeline {
+  return noted.length === 0 ? timeline : { ...timeline, gaps: timeline.gaps.map((gap) => withCause(gap, noted)) };
+}
+
+function withCause(gap: UtcSpan, noted: readonly NotedGap[]): TimelineGap {
+  const covered = (one: UtcSpan) => Math.min(gap.endUtcMs, one.endUtcMs) - Math.max(gap.startUtcMs, one.startUtcMs);
+  const best = noted.reduce<NotedGap | undefined>(
+    (most, one) => (covered(one) > (most === undefined ? 0 : covered(most)) ? one : most),
+    undefined,
+  );
+  return best === undefined ? gap : { ...gap, cause: best.cause };
+}
