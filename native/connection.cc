@@ -175,15 +175,6 @@ uint64_t Connection::fill() const {
   return queued() + static_cast<uint64_t>(in_kernel);
 }
 
-size_t Connection::SendNow(const uint8_t* data, size_t length) {
-  if (phase_ != Phase::kIdle || !queue_.empty()) return 0;
-  std::deque<Piece> pieces(1);
-  pieces.front().data = data;
-  pieces.front().length = length;
-  SendPast(pieces);
-  return length - static_cast<size_t>(pieces.front().length);
-}
-
 // Sends on the loop what is not in the queue.
 Outcome Connection::SendPast(std::deque<Piece>& pieces) {
   const SendResult result = SendPieces(fd_, pieces, kOnLoop);
@@ -193,13 +184,17 @@ Outcome Connection::SendPast(std::deque<Piece>& pieces) {
   return result.outcome;
 }
 
-void Connection::EnqueueBytes(const uint8_t* data, size_t length, std::unique_ptr<Pin> pin) {
-  Piece piece;
+void Connection::EnqueueBytes(const uint8_t* data, size_t length, const PinMaker& pin) {
+  std::deque<Piece> pieces(1);
+  Piece& piece = pieces.front();
   piece.data = data;
   piece.length = length;
-  piece.pin = std::move(pin);
+  const bool past = phase_ == Phase::kIdle && queue_.empty();
+  const Outcome outcome = past ? SendPast(pieces) : Outcome::kSent;
+  if (piece.length == 0 || outcome == Outcome::kFailed) return;
+  piece.pin = pin();
   Push(std::move(piece));
-  if (phase_ == Phase::kIdle && !hinting_) Pump();
+  if (past && !hinting_) GoOn(outcome);
 }
 
 void Connection::EnqueueFile(int fd, uint64_t offset, uint64_t length) {

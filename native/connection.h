@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -96,6 +97,8 @@ class SendPool {
   std::function<void()> done_;
 };
 
+using PinMaker = std::function<std::unique_ptr<Pin>()>;
+
 class Connection final : public RefCounted<Connection> {
  public:
   struct Barriers {
@@ -115,9 +118,8 @@ class Connection final : public RefCounted<Connection> {
   ~Connection();
 
   [[nodiscard]] bool Accepts() const { return state() < SenderState::kHardLimit; }
-  // Sends bytes past the queue if that is empty and the socket is free; how many were taken.
-  [[nodiscard]] size_t SendNow(const uint8_t* data, size_t length);
-  void EnqueueBytes(const uint8_t* data, size_t length, std::unique_ptr<Pin> pin);
+  // Sends past the queue if that is empty and the socket is free; only what is left is pinned.
+  void EnqueueBytes(const uint8_t* data, size_t length, const PinMaker& pin);
   // Sends past the queue, too; only for what is left a descriptor of our own is made.
   void EnqueueFile(int fd, uint64_t offset, uint64_t length);
 

@@ -86,11 +86,8 @@ Napi::Value Sender::EnqueueBytes(const Napi::CallbackInfo& info) {
   if (!info[0].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "a Uint8Array was expected");
   const auto data = info[0].As<Napi::Uint8Array>();
   if (!connection_->Accepts()) return StateValue(info.Env());
-  const size_t length = data.ByteLength();
-  const size_t sent = connection_->SendNow(data.Data(), length);
-  if (sent < length && connection_->state() != SenderState::kClosed) {
-    connection_->EnqueueBytes(data.Data() + sent, length - sent, std::make_unique<BufferPin>(data));
-  }
+  connection_->EnqueueBytes(data.Data(), data.ByteLength(),
+                            [&data] { return std::make_unique<BufferPin>(data); });
   return TakenValue(info.Env());
 }
 
