@@ -8,19 +8,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { makeArchive } from './archive.mjs';
 import { buildClient, transfer } from './client.mjs';
-import {
-  NGINX,
-  NGINX_AGAIN,
-  OURS,
-  PIPE,
-  TWIN,
-  checkEqual,
-  prepareFiles,
-  startFootage,
-  startNginx,
-  startPipe,
-  stopAll,
-} from './peers.mjs';
+import { NGINX, NGINX_AGAIN, OURS, PIPE, TWIN, checkEqual, startAll, stopAll } from './peers.mjs';
 import { alternate, cpuSeconds, fromTo, lowerQuartile, table, withFolder } from './support.mjs';
 
 export const title = 'CPU of one export';
@@ -32,7 +20,7 @@ export async function measure({ bytes, rounds }) {
   return withFolder(async (folder) => {
     const client = await buildClient(folder);
     const recorded = await makeArchive(folder, bytes);
-    const servers = await startServers(folder, recorded);
+    const servers = await startAll(folder, recorded);
     try {
       const hash = await checkEqual(Object.values(servers), folder);
       const { cpu, speed, size } = await measureAll(client, servers, rounds);
@@ -42,20 +30,6 @@ export async function measure({ bytes, rounds }) {
       await stopAll(Object.values(servers));
     }
   });
-}
-
-/** What is measured, in the order of the table. */
-async function startServers(folder, recorded) {
-  const ours = await startFootage(OURS, recorded);
-  const twin = await startFootage(TWIN, recorded);
-  await prepareFiles(folder, recorded, ours);
-  return {
-    [OURS]: ours,
-    [TWIN]: twin,
-    [PIPE]: await startPipe(folder),
-    [NGINX]: await startNginx(NGINX, folder),
-    [NGINX_AGAIN]: await startNginx(NGINX_AGAIN, folder),
-  };
 }
 
 async function measureAll(client, servers, rounds) {

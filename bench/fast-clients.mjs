@@ -4,20 +4,7 @@
  */
 import { makeArchive } from './archive.mjs';
 import { buildClient, transfer } from './client.mjs';
-import {
-  NGINX,
-  NGINX_AGAIN,
-  OURS,
-  PIPE,
-  TWIN,
-  checkEqual,
-  lengthOf,
-  prepareFiles,
-  startFootage,
-  startNginx,
-  startPipe,
-  stopAll,
-} from './peers.mjs';
+import { NGINX, OURS, PIPE, checkEqual, lengthOf, startAll, stopAll } from './peers.mjs';
 import { alternate, cpuSeconds, fromTo, lowerQuartile, table, withFolder } from './support.mjs';
 
 export const title = 'CPU of fast clients';
@@ -30,7 +17,7 @@ export async function measure({ bytes, rounds }) {
   return withFolder(async (folder) => {
     const client = await buildClient(folder);
     const recorded = await makeArchive(folder, bytes);
-    const servers = await startServers(folder, recorded);
+    const servers = await startAll(folder, recorded);
     try {
       const hash = await checkEqual(Object.values(servers), folder);
       const length = await lengthOf(servers[OURS]);
@@ -41,18 +28,6 @@ export async function measure({ bytes, rounds }) {
       await stopAll(Object.values(servers));
     }
   });
-}
-
-async function startServers(folder, recorded) {
-  const ours = await startFootage(OURS, recorded);
-  await prepareFiles(folder, recorded, ours);
-  return {
-    [OURS]: ours,
-    [NGINX]: await startNginx(NGINX, folder),
-    [NGINX_AGAIN]: await startNginx(NGINX_AGAIN, folder),
-    [TWIN]: await startFootage(TWIN, recorded),
-    [PIPE]: await startPipe(folder),
-  };
 }
 
 async function measureClients(client, servers, { count, length, rounds }) {

@@ -80,6 +80,19 @@ function configuration(prefix, port, root, location) {
            server { listen 127.0.0.1:${port}; root ${root}; ${location} } }`;
 }
 
+/** Starts all there is to compare, with the files of `prepareFiles`; by name, in the order of the tables. */
+export async function startAll(folder, recorded) {
+  const ours = await startFootage(OURS, recorded);
+  await prepareFiles(folder, recorded, ours);
+  return {
+    [OURS]: ours,
+    [NGINX]: await startNginx(NGINX, folder),
+    [NGINX_AGAIN]: await startNginx(NGINX_AGAIN, folder),
+    [TWIN]: await startFootage(TWIN, recorded),
+    [PIPE]: await startPipe(folder),
+  };
+}
+
 /** Checks that every server answers with the bytes of the file in `folder`; answers its SHA-256. */
 export async function checkEqual(servers, folder) {
   const file = join(folder, EXPORT);

@@ -4,15 +4,9 @@
 # sanitized one. FOOTAGE_CUTS is how many sessions (default 500); they need the build (npm run build:ts).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/sanitized.sh
 
-npm run native:asan
-variant=$PWD/build-cmake/asan
-addon=$variant/build/Debug/footage.node
-[ -f "$addon" ] || { echo "test-asan: $addon was not built" >&2; exit 1; }
-grep -q __asan_init "$addon" || { echo "test-asan: $addon is not sanitized" >&2; exit 1; }
-
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+sanitized_addon asan
 # Not ours: vite's bundler, OpenSSL in Node 24 and later, and V8's heap, which a process that ends by process.exit()
 # does not take down. No call of ours runs below these functions, so no leak of ours is hidden.
 cat >"$scratch/lsan.supp" <<'SUPPRESSIONS'
@@ -27,22 +21,13 @@ leak:v8::internal::Scavenge
 leak:Heap_CombinedGenerationalAndSharedBarrierSlow
 SUPPRESSIONS
 
-export FOOTAGE_NATIVE=1 FOOTAGE_PREBUILD=$variant
 export ASAN_OPTIONS=detect_leaks=1
 export LSAN_OPTIONS=suppressions=$scratch/lsan.supp:print_suppressions=0
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"
+libraries="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"
 
-# node-gyp-build must pick the sanitized file; the tests and their child processes inherit the variable.
-picked=$(node -p "require('node-gyp-build').path(process.cwd())")
-[ "$picked" = "$addon" ] || { echo "test-asan: $picked would be loaded instead of $addon" >&2; exit 1; }
-LD_PRELOAD=$LD_PRELOAD node -e "
-  require('node-gyp-build')(process.cwd());
-  const maps = require('node:fs').readFileSync('/proc/self/maps', 'utf8');
-  if (!maps.includes('$addon') || !maps.includes('libasan')) process.exit(1);
-" || { echo "test-asan: the sanitized addon does not load" >&2; exit 1; }
-
-export LD_PRELOAD
+check_loads asan "$libraries"
+export LD_PRELOAD=$libraries
 # What was freed is kept for a while, so the limits of memory do not hold.
 FOOTAGE_CUTS_MEMORY=0 node scripts/cut-sessions.mjs --sessions "${FOOTAGE_CUTS:-500}" --native addon
 # Left out is what says nothing of the addon here: how much memory a process has in use, and processes that take minutes.

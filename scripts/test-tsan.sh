@@ -6,16 +6,10 @@
 # scripts/test-tsan.sh [SESSIONS]; needs the build (npm run build:ts).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/sanitized.sh
 sessions=${1:-1000}
 
-npm run native:tsan
-variant=$PWD/build-cmake/tsan
-addon=$variant/build/Debug/footage.node
-[ -f "$addon" ] || { echo "test-tsan: $addon was not built" >&2; exit 1; }
-grep -q __tsan_init "$addon" || { echo "test-tsan: $addon is not sanitized" >&2; exit 1; }
-
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+sanitized_addon tsan
 # Not ours: V8, whose locks TSan does not see since node itself is not sanitized, and libuv's pool lock where worker
 # threads end. A race of our code with itself has none of them on top, so none is hidden.
 cat >"$scratch/tsan.supp" <<'SUPPRESSIONS'
@@ -24,26 +18,19 @@ race:v8::
 race:uv_rwlock_destroy
 SUPPRESSIONS
 
-export FOOTAGE_NATIVE=1 FOOTAGE_PREBUILD=$variant FOOTAGE_CUTS_MEMORY=0
+export FOOTAGE_CUTS_MEMORY=0
 export TSAN_OPTIONS=suppressions=$scratch/tsan.supp:exitcode=66:print_suppressions=0
-
-# node-gyp-build must pick the sanitized file.
-picked=$(node -p "require('node-gyp-build').path(process.cwd())")
-[ "$picked" = "$addon" ] || { echo "test-tsan: $picked would be loaded instead of $addon" >&2; exit 1; }
+library=$(g++ -print-file-name=libtsan.so)
 
 sanitized() {
   echo "test-tsan: $*"
-  LD_PRELOAD=$(g++ -print-file-name=libtsan.so) node "$@" || {
+  LD_PRELOAD=$library node "$@" || {
     echo "test-tsan: failed with status $? (66: a race was reported)" >&2
     exit 1
   }
 }
 
-sanitized -e "
-  require('node-gyp-build')(process.cwd());
-  const maps = require('node:fs').readFileSync('/proc/self/maps', 'utf8');
-  if (!maps.includes('$addon') || !maps.includes('libtsan')) process.exit(1);
-"
+check_loads tsan "$library"
 sanitized scripts/cut-sessions.mjs --sessions "$sessions" --native addon
 sanitized test/sender/terminate-child.mjs
 echo "test-tsan: passed with $addon"
