@@ -24,6 +24,12 @@ const GRIDS: readonly { readonly fromMs: number; readonly ticks: number }[] = [
   { fromMs: 2000, ticks: 25 },
   { fromMs: 500, ticks: 3 },
 ];
+/** While so few sleep, all of them may be woken at once: that hardly holds up the loop, and they share a wake-up. */
+export const FEW_SLEEPERS = 64;
+const GRIDS_OF_FEW: typeof GRIDS = [
+  { fromMs: 2000, ticks: 25 },
+  { fromMs: 500, ticks: 12 },
+];
 /** Longest time of a timer of Node, ms: a longer one would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -47,7 +53,8 @@ export class Wakeups {
 
   /** Wakes `sleeper` at `dueMs` of performance.now(), which is `nowMs` now; once. */
   add(sleeper: Sleeper, dueMs: number, nowMs: number): void {
-    const ticks = GRIDS.find(({ fromMs }) => dueMs - nowMs >= fromMs)?.ticks ?? 1;
+    const grids = this.#size < FEW_SLEEPERS ? GRIDS_OF_FEW : GRIDS;
+    const ticks = grids.find(({ fromMs }) => dueMs - nowMs >= fromMs)?.ticks ?? 1;
     const tick = Math.ceil(dueMs / TICK_MS / ticks) * ticks;
     this.#put(tick, sleeper);
     sleeper.wakeTick = tick;

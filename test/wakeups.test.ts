@@ -1,12 +1,14 @@
 /** One timer for all who sleep: who is woken when, and that nothing of it is left. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { type Sleeper, Wakeups } from '../src/wakeups.ts';
+import { FEW_SLEEPERS, type Sleeper, Wakeups } from '../src/wakeups.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] }));
 afterEach(() => void vi.useRealTimers());
 
 /** Longest lateness on a clock that is never late itself: of who sleeps for less than half a second, than two, and of others. */
 const [GRID_MS, LONG_GRID_MS, LONGEST_GRID_MS] = [20, 60, 500];
+/** Of who sleeps for less than two seconds, while few do. */
+const GRID_OF_FEW_MS = 240;
 
 function sleeper(onWake: () => void = () => undefined) {
   const woken: number[] = [];
@@ -34,7 +36,8 @@ test('each is woken once, never too early, hardly too late, with one timer for a
     expect(woken).toHaveLength(1);
     expect(woken[0]).toBeGreaterThanOrEqual(dues[i] ?? Infinity);
     const sleptMs = ((i * 37) % 3000) + 0.3;
-    const latestMs = sleptMs < 500 ? GRID_MS : sleptMs < 2000 ? LONG_GRID_MS : LONGEST_GRID_MS;
+    const longMs = i < FEW_SLEEPERS ? GRID_OF_FEW_MS : LONG_GRID_MS;
+    const latestMs = sleptMs < 500 ? GRID_MS : sleptMs < 2000 ? longMs : LONGEST_GRID_MS;
     expect(woken[0]).toBeLessThanOrEqual((dues[i] ?? 0) + latestMs + 2);
   });
 });
@@ -54,6 +57,16 @@ test('thousands that sleep half a second cost a timer per step of the grid, not 
     timers++;
   }
   expect(timers).toBeLessThan(1.2 * (500 / GRID_MS + 10_500 / LONG_GRID_MS));
+});
+
+test('few that sleep half a second share their wake-ups, whenever they began', () => {
+  const wakeups = new Wakeups({ keepsProcess: true });
+  const sleepers = Array.from({ length: 10 }, () => sleeper());
+  sleepers.forEach((one, i) => wakeups.add(one, 600 + 90 * i, 0));
+  let timers = 0;
+  for (; wakeups.size > 0; timers++) vi.advanceTimersToNextTimer();
+  expect(sleepers.every(({ woken }, i) => woken.length === 1 && (woken[0] ?? 0) >= 600 + 90 * i)).toBe(true);
+  expect(timers).toBeLessThanOrEqual(Math.ceil((90 * 9) / GRID_OF_FEW_MS) + 1);
 });
 
 test('one that throws keeps nobody else asleep', () => {
