@@ -15,6 +15,11 @@ const NAMES = [OURS, NGINX];
 /** Few clients are measured for longer, up to three times: a socket buffer may hold seconds of one. */
 const FEW_CLIENTS = 200;
 const LONGEST = 3;
+/**
+ * When the work becomes less, V8 collects garbage three times, 8 s later: about 0.1 s of CPU, which is as much as 10 clients
+ * cost in a minute. It belongs to what was before.
+ */
+const SETTLE_SECONDS_OF_FEW = 15;
 /** Before the first point: code that is compiled as it is first used belongs to no point. */
 const WARM_UP = { count: FEW_CLIENTS, seconds: 1 };
 
@@ -34,8 +39,8 @@ export async function measure({ bytes, rounds, seconds }) {
 
 function introduction(rounds, seconds) {
   return (
-    `CPU-s/GB in a steady state of ${seconds} s (up to ${LONGEST} times as long with less than ${FEW_CLIENTS} clients), as in ` +
-    `“CPU of paced clients”; lower quartile of ${rounds} alternating ` +
+    `CPU-s/GB in a steady state of ${seconds} s, as in “CPU of paced clients”; with less than ${FEW_CLIENTS} clients up to ` +
+    `${LONGEST} times as long, and begun ${SETTLE_SECONDS_OF_FEW} s after the last header. Lower quartile of ${rounds} alternating ` +
     `rounds. “/ 10” is the ratio to the same server with 10 clients.`
   );
 }
@@ -57,7 +62,8 @@ async function measurePace(pace, { folder, recorded, client, rounds, seconds }) 
 async function measurePoint(client, servers, pace, { count, rounds, seconds }) {
   const results = Object.fromEntries(NAMES.map((name) => [name, []]));
   const longer = Math.min(LONGEST, Math.max(1, FEW_CLIENTS / count));
-  const options = await clientOptions(servers[OURS], pace, { count, seconds: seconds * longer });
+  const few = count < FEW_CLIENTS ? { settle: SETTLE_SECONDS_OF_FEW } : {};
+  const options = await clientOptions(servers[OURS], pace, { count, seconds: seconds * longer, ...few });
   const once = (name) => async () => {
     results[name].push(await measureSteady(client, servers[name], options));
   };

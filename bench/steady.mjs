@@ -39,14 +39,17 @@ export function startPaced(name, pace, { folder, recorded, env = {} }) {
   return startFootage(OURS, recorded, { serve: PACES[pace].footage, env });
 }
 
-/** Options of client.c for `count` clients at RATE, measured for `seconds`; each has a place of its own in the file. */
-export async function clientOptions(server, pace, { count, seconds }) {
+/**
+ * Options of client.c for `count` clients at RATE, measured for `seconds` when they have settled; each has a place of its own
+ * in the file.
+ */
+export async function clientOptions(server, pace, { count, seconds, settle = SETTLE_SECONDS }) {
   const length = await lengthOf(server);
-  const needed = BURST_BYTES + RATE * (2 * SETTLE_SECONDS + count / CONNECTS_PER_SECOND + seconds) * 1.5;
+  const needed = BURST_BYTES + RATE * (2 * settle + count / CONNECTS_PER_SECOND + seconds) * 1.5;
   const part = Math.ceil(needed) + 8e6; // what socket buffers may hold besides
   if (part > length) throw new Error(`${length} bytes are too few for ${seconds} s: give --size-gb`);
   const load = ['-n', count, '-c', CONNECTS_PER_SECOND, '-s', part, '-f', length, '-r', RATE];
-  return [...load, ...PACES[pace].client, '-w', SETTLE_SECONDS, '-t', seconds];
+  return [...load, ...PACES[pace].client, '-w', settle, '-t', seconds];
 }
 
 /**
