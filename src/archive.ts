@@ -13,6 +13,7 @@ import {
 import { CameraWriters } from './camera-writers.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { readGaps, withCauses } from './catalog/gap-log.ts';
+import { checkKnownCamera } from './catalog/known-camera.ts';
 import { isWritable, openFolder, openReconciled } from './catalog/open.ts';
 import { reconcile, type Unreadable } from './catalog/reconcile.ts';
 import type { RecoveryReport } from './catalog/recover-camera.ts';
@@ -38,7 +39,7 @@ import { HlsPlanner, type HlsRequest } from './session/hls.ts';
 import type { PacingOptions, PacingPolicy } from './session/pacing.ts';
 import { Planner } from './session/planner.ts';
 import { Outgoing, type OutgoingStats } from './session/outgoing.ts';
-import { answerPolicy, type SessionRequest } from './session/request.ts';
+import { answerPolicy, SESSION_KEYS, type SessionRequest } from './session/request.ts';
 import { Answer, type AnswerDeps, Session } from './session/session.ts';
 import { parseSpan, parseTime, type Time } from './time.ts';
 
@@ -106,10 +107,6 @@ const ARCHIVE_KEYS: KeysOf<ArchiveOptions> = {
   now: true,
 };
 const RECORD_KEYS: KeysOf<RecordOptions> = { tracks: true, frames: true, signal: true, ...RECORDER_KEYS };
-const SESSION_KEYS: KeysOf<SessionRequest> = {
-  ...{ camera: true, start: true, end: true, duration: true, gaps: true, changes: true },
-  ...{ part: true, begin: true, tracks: true, keyframes: true, speed: true, format: true },
-};
 const IMPORT_KEYS: KeysOf<ImportOptions> = {
   start: true,
   overlap: true,
@@ -314,9 +311,13 @@ export class Archive {
   async #session(request: SessionRequest): Promise<Session> {
     checkKeys(request, SESSION_KEYS, 'session');
     const { camera, start: _start, end: _end, duration: _duration, ...options } = request;
-    await this.#checkKnown(camera);
+    checkCameraName(camera);
+    await this.#refresh();
     const wanted = { camera, ...parseSpan(request), ...answerPolicy(options) };
-    return new Session(await this.#outgoing.planning(() => this.#planner.plan(wanted)), this.#answerDeps(camera));
+    const kept = this.#planner.kept(wanted);
+    if (kept === undefined) checkKnownCamera(this.#catalog, camera);
+    const plan = await this.#outgoing.planning(async () => kept ?? this.#planner.plan(wanted));
+    return new Session(plan, this.#answerDeps(camera));
   }
 
   /** A playlist of HLS, or a file that one names. @throws FootageError as `session`, and E_NOT_FOUND */
@@ -350,11 +351,7 @@ export class Archive {
   async #checkKnown(camera: string): Promise<void> {
     checkCameraName(camera);
     await this.#refresh();
-    if (this.#catalog.has(camera)) return;
-    throw new FootageError(
-      'E_CAMERA_UNKNOWN',
-      `There is no camera "${camera}" in this archive: list the cameras for their names.`,
-    );
+    checkKnownCamera(this.#catalog, camera);
   }
 
   /** A catalog in memory sees what others record only by looking at the files again. */

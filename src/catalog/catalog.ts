@@ -37,6 +37,11 @@ export type SegmentSpan = Pick<SegmentRow, 'id' | 'path' | 'state' | 'startUtcMs
 export type SegmentIdentity = Pick<SegmentRow, 'id' | 'path' | 'state'>;
 
 export interface Catalog {
+  /**
+   * Another number whenever rows of segments may have changed, here or by another process: while it stays the same, so does
+   * all that the catalog tells of them. One cheap query.
+   */
+  version(): number;
   /** Names of the cameras that have segments, sorted. */
   cameras(): string[];
   /** Whether the camera has segments. */

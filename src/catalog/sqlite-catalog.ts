@@ -124,6 +124,9 @@ export class SqliteCatalog implements Catalog {
   readonly #statements = new Map<string, Statement>();
   /** Rows of sealed segments that were asked for lately. */
   readonly #decoded = new Map<string, SegmentRow>();
+  #version = 0;
+  /** What SQLite counts: commits of other connections. Ours are counted in `#version` alone. */
+  #dataVersion: number | undefined;
 
   private constructor(database: Database) {
     this.#database = database;
@@ -147,6 +150,13 @@ export class SqliteCatalog implements Catalog {
     const known = this.#statements.get(sql) ?? this.#database.prepare(sql);
     this.#statements.set(sql, known);
     return known;
+  }
+
+  version(): number {
+    const { data_version } = this.#prepare('PRAGMA data_version').get() as { data_version: number };
+    if (data_version !== this.#dataVersion) this.#version++;
+    this.#dataVersion = data_version;
+    return this.#version;
   }
 
   cameras(): string[] {
@@ -253,6 +263,7 @@ export class SqliteCatalog implements Catalog {
   }
 
   put(row: SegmentRow): void {
+    this.#version++;
     this.#prepare(PUT).run(
       row.id,
       row.camera,
@@ -272,6 +283,7 @@ export class SqliteCatalog implements Catalog {
   }
 
   remove(id: string): void {
+    this.#version++;
     this.#prepare('DELETE FROM segments WHERE id = ?').run(id);
   }
 

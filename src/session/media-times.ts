@@ -10,22 +10,38 @@ interface Mark {
   readonly ms: number;
 }
 
+/** Marks in two columns. */
+interface Course {
+  readonly bytes: Float64Array;
+  readonly ms: Float64Array;
+}
+
 /** Media time as a function of the position in the answer: straight between marks, nothing in front of the first. */
 export class MediaTimes {
   /** Of an answer that has no media time, such as a playlist. */
-  static readonly none = new MediaTimes([]);
-  readonly #bytes: Float64Array;
-  readonly #ms: Float64Array;
+  static readonly none = new MediaTimes(() => []);
+  /** Until they are asked for: most answers are never paced by media time. */
+  #marks: (() => readonly Mark[]) | undefined;
+  #known: Course = { bytes: new Float64Array(), ms: new Float64Array() };
 
   /** Marks that are not behind their forerunner in both byte and time are left out. */
-  constructor(marks: readonly Mark[]) {
+  constructor(marks: () => readonly Mark[]) {
+    this.#marks = marks;
+  }
+
+  get #course(): Course {
+    if (this.#marks === undefined) return this.#known;
     const rising: Mark[] = [];
-    for (const mark of marks) {
+    for (const mark of this.#marks()) {
       const last = rising.at(-1);
       if (last === undefined || (mark.byte > last.byte && mark.ms > last.ms)) rising.push(mark);
     }
-    this.#bytes = Float64Array.from(rising, ({ byte }) => byte);
-    this.#ms = Float64Array.from(rising, ({ ms }) => ms);
+    this.#known = {
+      bytes: Float64Array.from(rising, ({ byte }) => byte),
+      ms: Float64Array.from(rising, ({ ms }) => ms),
+    };
+    this.#marks = undefined;
+    return this.#known;
   }
 
   /** Media between two positions in the answer, ms. */
@@ -34,14 +50,15 @@ export class MediaTimes {
   }
 
   #at(byte: number): number {
-    const count = this.#bytes.length;
+    const { bytes, ms } = this.#course;
+    const count = bytes.length;
     if (count < 2) return 0;
     const i = Math.min(
-      lastAtOrBelow(count, (j) => this.#bytes[j] ?? 0, byte),
+      lastAtOrBelow(count, (j) => bytes[j] ?? 0, byte),
       count - 2,
     );
-    const [from = 0, to = 0] = [this.#bytes[i], this.#bytes[i + 1]];
-    const [fromMs = 0, toMs = 0] = [this.#ms[i], this.#ms[i + 1]];
+    const [from = 0, to = 0] = [bytes[i], bytes[i + 1]];
+    const [fromMs = 0, toMs = 0] = [ms[i], ms[i + 1]];
     const part = Math.min(1, Math.max(0, (byte - from) / (to - from)));
     return fromMs + part * (toMs - fromMs);
   }
@@ -57,10 +74,14 @@ export interface MediaTimesInput {
   readonly headerBytes: number;
 }
 
-/** A mark for each piece of the first track, a few for a segment. */
-export function mediaTimesOf({ parts, tracks, payload, lengthBytes, headerBytes }: MediaTimesInput): MediaTimes {
-  const [track] = tracks;
-  if (track === undefined || payload.length === 0) return MediaTimes.none;
+export function mediaTimesOf(input: MediaTimesInput): MediaTimes {
+  const [track] = input.tracks;
+  if (track === undefined || input.payload.length === 0) return MediaTimes.none;
+  return new MediaTimes(() => marksOf(track, input));
+}
+
+/** One for each piece of the track, a few for a segment. */
+function marksOf(track: AnswerTrack, { parts, payload, lengthBytes, headerBytes }: MediaTimesInput): Mark[] {
   // The headers of fragments lie between the media: each byte of payload stands for a little more.
   const scale = (lengthBytes - headerBytes) / payload.length;
   const msAt = (ticks: number) => (ticks * 1000) / track.timescale;
@@ -73,7 +94,7 @@ export function mediaTimesOf({ parts, tracks, payload, lengthBytes, headerBytes 
   const startTicks = first === undefined || first.kind === 'keys' ? 0 : first.start;
   const start = { byte: headerBytes, ms: msAt(startTicks) };
   const end = { byte: lengthBytes, ms: msAt(startTicks + track.durationTicks) };
-  return new MediaTimes([start, ...marks, end]);
+  return [start, ...marks, end];
 }
 
 /** A place in the payload, counted from its first byte, and its time in ticks of the track. */

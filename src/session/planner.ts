@@ -1,8 +1,8 @@
 /**
  * Plans requests, and keeps the last plans: a player asks for many byte ranges of one answer, and each would be planned
  * again. A plan is kept with all that it asked the catalog, and given again only while the catalog answers the same: not
- * if a segment was repaired, sealed or removed, nor if another has come that the plan would have looked at. Answers that
- * reach into an open segment are not kept.
+ * if a segment was repaired, sealed or removed, nor if another has come that the plan would have looked at. While nothing
+ * at all has changed in the catalog, its version tells so. Answers that reach into an open segment are not kept.
  */
 import type { Catalog, SegmentRow } from '../catalog/catalog.ts';
 import type { SegmentCache } from '../segment/cache.ts';
@@ -30,9 +30,13 @@ class Inquiry {
   readonly deps: LoadDeps;
   readonly #checks: (() => boolean)[] = [];
   #isLasting = true;
+  /** Of the catalog, at which it answered like this. */
+  #version: number;
 
-  constructor(deps: LoadDeps) {
+  constructor(deps: LoadDeps & { readonly catalog: Catalog }) {
     const { catalog } = deps;
+    // Before anything is asked: what changes meanwhile is a change.
+    this.#version = catalog.version();
     this.deps = {
       ...deps,
       catalog: {
@@ -54,9 +58,12 @@ class Inquiry {
     return this.#isLasting;
   }
 
-  /** Whether the catalog would answer the same now. */
-  holds(): boolean {
-    return this.#checks.every((check) => check());
+  /** Whether the catalog, which is at `version` now, would answer the same. */
+  holds(version: number): boolean {
+    if (version === this.#version) return true;
+    if (!this.#checks.every((check) => check())) return false;
+    this.#version = version;
+    return true;
   }
 
   #rows(ask: () => SegmentRow[]): SegmentRow[] {
@@ -85,7 +92,7 @@ function isSame(row: SegmentRow, other: SegmentRow | undefined): boolean {
 }
 
 export class Planner {
-  readonly #deps: LoadDeps;
+  readonly #deps: LoadDeps & { readonly catalog: Catalog };
   readonly #plans = new Map<string, KeptPlan>();
   readonly #expansions = new Expansions();
   readonly #rows = new FragmentRows();
@@ -97,13 +104,19 @@ export class Planner {
 
   /** @throws FootageError E_RANGE_EMPTY, E_GAP, E_CHANGES, E_DAMAGED, E_IO */
   async plan(request: PlanRequest): Promise<Plan> {
-    const key = keyOf(request);
-    const known = this.#plans.get(key);
-    if (known?.inquiry.holds() === true) return this.#keep(key, known);
+    const kept = this.kept(request);
+    if (kept !== undefined) return kept;
     const inquiry = new Inquiry(this.#deps);
     const { runs, begun } = await load(request, inquiry);
     const plan = planMp4(runs, begun, { cache: this.#deps.cache, expansions: this.#expansions, rows: this.#rows });
-    return inquiry.isLasting ? this.#keep(key, { plan, inquiry }) : plan;
+    return inquiry.isLasting ? this.#keep(keyOf(request), { plan, inquiry }) : plan;
+  }
+
+  /** The plan that was made of such a request before, if it would be the same now. */
+  kept(request: PlanRequest): Plan | undefined {
+    const key = keyOf(request);
+    const known = this.#plans.get(key);
+    return known?.inquiry.holds(this.#deps.catalog.version()) === true ? this.#keep(key, known) : undefined;
   }
 
   /** The plan becomes the one that was asked for last; those that were asked for longest ago make room. */

@@ -1,5 +1,6 @@
 /** What a plan is asked for. */
 import { FootageError } from '../errors.ts';
+import type { KeysOf } from '../option-keys.ts';
 import type { Time } from '../time.ts';
 
 /** Where footage is missing: join what is there; hold the last picture with silence; or refuse. */
@@ -66,6 +67,11 @@ export interface SessionRequest extends AnswerOptions {
   /** Seconds, instead of `end`. */
   readonly duration?: number | string;
 }
+
+export const SESSION_KEYS: KeysOf<SessionRequest> = {
+  ...{ camera: true, start: true, end: true, duration: true, gaps: true, changes: true },
+  ...{ part: true, begin: true, tracks: true, keyframes: true, speed: true, format: true },
+};
 
 const CHOICES = {
   gaps: ['collapse', 'freeze', 'error'],

@@ -144,10 +144,14 @@ export class Answer {
     const lengthBytes = range.end - range.start;
     const clientAddress = options.clientAddress ?? addressOf(target);
     const { camera, pacing } = this.#deps;
-    return pacing.limiter(
-      { camera, clientAddress, lengthBytes, mediaMs: mediaMsIn(lengthBytes), mediaMsIn },
-      options.rate,
-    );
+    const traits: SessionTraits = {
+      ...{ camera, clientAddress, lengthBytes, mediaMsIn },
+      // Few policies ask.
+      get mediaMs() {
+        return mediaMsIn(lengthBytes);
+      },
+    };
+    return pacing.limiter(traits, options.rate);
   }
 
   async #sendBody(target: SendTarget, { file, range }: Body, running: Running): Promise<void> {
@@ -171,8 +175,11 @@ export class Answer {
     if (ranges !== undefined) {
       if (range !== undefined) throw new TypeError('a send has one range or several ranges, not both');
       const { body } = this.#multipart(ranges);
-      const mediaMs = ranges.reduce((sum, { start, end }) => sum + this.#media.between(start, end), 0);
-      const mediaMsIn = (bytes: number) => (mediaMs * bytes) / body.length;
+      let mediaMs: number | undefined;
+      const mediaMsIn = (bytes: number) => {
+        mediaMs ??= ranges.reduce((sum, { start, end }) => sum + this.#media.between(start, end), 0);
+        return (mediaMs * bytes) / body.length;
+      };
       return { file: body, range: { start: 0, end: body.length }, mediaMsIn };
     }
     const { start, end } = range ?? { start: 0, end: this.length };

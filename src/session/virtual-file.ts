@@ -58,24 +58,23 @@ export class VirtualFile {
   readonly #slices: readonly Slice[];
   /** Position of each slice. */
   readonly #starts: Float64Array;
+  /** Memory that the file holds, bytes: roughly. */
+  readonly memoryBytes: number;
 
   constructor(slices: readonly Slice[], etag: string, lastModifiedUtcMs: number) {
     this.#slices = slices;
     this.#starts = new Float64Array(slices.length);
     let at = 0;
+    let inMemory = 0;
     slices.forEach((slice, i) => {
       this.#starts[i] = at;
       at += sliceLength(slice);
+      if (slice.kind === 'bytes') inMemory += slice.data.byteLength;
     });
     this.length = at;
+    this.memoryBytes = inMemory + SLICE_BYTES * slices.length;
     this.etag = etag;
     this.lastModifiedUtcMs = lastModifiedUtcMs;
-  }
-
-  /** Memory that the file holds, bytes: roughly. */
-  get memoryBytes(): number {
-    const bytes = this.#slices.reduce((sum, slice) => sum + (slice.kind === 'bytes' ? slice.data.byteLength : 0), 0);
-    return bytes + SLICE_BYTES * this.#slices.length;
   }
 
   /** The parts of slices that make up `range`, in order; none is empty. */

@@ -1,5 +1,5 @@
 /** Which limits hold for a session, and how they hold together; real time × N on media that is a formula. */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { MediaTimes } from '../../src/session/media-times.ts';
 import { Pacing, type PacingOptions, pacingOptions, type SessionTraits, together } from '../../src/session/pacing.ts';
 import { type RateLimiter, UNLIMITED } from '../../src/session/rate.ts';
@@ -139,7 +139,7 @@ describe('functions of the user', () => {
 
 describe('real time', () => {
   /** 10 kB of header, then 60 s of media with 100 kB/s, then 60 s with 1 MB/s. */
-  const media = new MediaTimes([
+  const media = new MediaTimes(() => [
     { byte: 10_000, ms: 0 },
     { byte: 6_010_000, ms: 60_000 },
     { byte: 66_010_000, ms: 120_000 },
@@ -181,7 +181,7 @@ describe('real time', () => {
 });
 
 test('marks that go back, in bytes or in time, are left out', () => {
-  const media = new MediaTimes([
+  const media = new MediaTimes(() => [
     { byte: 0, ms: 0 },
     { byte: 100, ms: 10 },
     { byte: 50, ms: 20 },
@@ -192,6 +192,26 @@ test('marks that go back, in bytes or in time, are left out', () => {
   expect(media.between(100, 300)).toBe(20);
   expect(media.between(0, 1000)).toBe(30);
   expect(MediaTimes.none.between(0, 1000)).toBe(0);
+});
+
+test('media times are worked out once, and only for a policy that asks', () => {
+  const marks = vi.fn(() => [
+    { byte: 0, ms: 0 },
+    { byte: 100, ms: 10 },
+  ]);
+  const media = new MediaTimes(marks);
+  const mediaMsIn = (bytes: number) => media.between(0, bytes);
+  const paced = (options: PacingOptions) =>
+    new Pacing(options, undefined).limiter({
+      ...{ camera: 'door', clientAddress: '', lengthBytes: 100, mediaMsIn },
+      get mediaMs() {
+        return mediaMsIn(100);
+      },
+    });
+  paced({ session: { bytesPerSecond: 1000 }, client: { bytesPerSecond: 1000 }, server: { bytesPerSecond: 1000 } });
+  expect(marks).not.toHaveBeenCalled();
+  paced({ realTime: { factor: 1 } }).spend(100, 0);
+  expect(marks).toHaveBeenCalledOnce();
 });
 
 test.each([

@@ -36,8 +36,8 @@ interface Rig {
 }
 
 /** A planner over the files of an archive, with a catalog of its own. */
-async function plannerOf(archive: string, cache = new SegmentCache(io)): Promise<Rig> {
-  const catalog = await openCatalog(undefined);
+async function plannerOf(archive: string, cache = new SegmentCache(io), path?: string): Promise<Rig> {
+  const catalog = await openCatalog(path);
   onTestFinished(async () => {
     await cache.close();
     catalog.close();
@@ -100,6 +100,56 @@ describe('a plan', () => {
     await rig.planner.plan(ask(0.2, 1));
     rig.catalog.remove(onlyRow(rig).id);
     await expect(rig.planner.plan(ask(0.2, 1))).rejects.toMatchObject({ code: 'E_RANGE_EMPTY' });
+  });
+});
+
+describe('a kept plan', () => {
+  /** A planner, and another connection to its catalog, as another process has one. */
+  async function sharedRig(): Promise<Rig & { readonly other: Catalog }> {
+    const archive = await temporaryFolder();
+    await tellStory(join(archive, 'door'));
+    const path = join(archive, 'catalog.db');
+    const rig = await plannerOf(archive, new SegmentCache(io), path);
+    const other = await openCatalog(path);
+    onTestFinished(() => other.close());
+    return { ...rig, other };
+  }
+
+  test('asks the catalog nothing but its version while nothing has changed', async () => {
+    const { planner, catalog } = await sharedRig();
+    const first = await planner.plan(ask(0.2, 1));
+    const questions = (['segments', 'open', 'neighbour', 'runStart'] as const).map((name) => vi.spyOn(catalog, name));
+    expect(await planner.plan(ask(0.2, 1))).toBe(first);
+    expect(questions.map((question) => question.mock.calls.length)).toEqual([0, 0, 0, 0]);
+  });
+
+  test('is given again after changes that are none of its', async () => {
+    const { planner, catalog, other } = await sharedRig();
+    const first = await planner.plan(ask(0.2, 1));
+    other.lease('somebody', ['0'.repeat(32)], 0, 1);
+    expect(await planner.plan(ask(0.2, 1))).toBe(first);
+    const questions = vi.spyOn(catalog, 'segments');
+    expect(await planner.plan(ask(0.2, 1))).toBe(first);
+    expect(questions).not.toHaveBeenCalled();
+  });
+
+  test('is made anew when another process has repaired its segment, or removed it', async () => {
+    const rig = await sharedRig();
+    const first = await rig.planner.plan(ask(0.2, 1));
+    rig.other.put({ ...onlyRow(rig), repairGeneration: 1 });
+    const second = await rig.planner.plan(ask(0.2, 1));
+    expect(second.file.etag).not.toBe(first.file.etag);
+    rig.other.remove(onlyRow(rig).id);
+    expect(rig.planner.kept(ask(0.2, 1))).toBeUndefined();
+    await expect(rig.planner.plan(ask(0.2, 1))).rejects.toMatchObject({ code: 'E_RANGE_EMPTY' });
+  });
+
+  test('is made anew when the catalog changed while it was made', async () => {
+    const rig = await sharedRig();
+    const planning = rig.planner.plan(ask(0.2, 1));
+    rig.other.put({ ...onlyRow(rig), repairGeneration: 1 });
+    const first = await planning;
+    expect((await rig.planner.plan(ask(0.2, 1))).file.etag).not.toBe(first.file.etag);
   });
 });
 
