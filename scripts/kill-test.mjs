@@ -9,6 +9,7 @@
  * Needs the build and ffprobe. Prints a line per kill, a summary, and `N kills, N failed` at the end; exit status 1 if
  * one failed.
  */
+import { mkdtempSync, rmSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,8 +34,18 @@ if (values.input === undefined) {
   process.exit(2);
 }
 
+/** The folder of all kills; a signal that ends this process removes it, too. */
+const root = mkdtempSync(join(tmpdir(), 'footage-kill-'));
+const removeAll = () => rmSync(root, { recursive: true, force: true, maxRetries: 3 });
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, () => {
+    removeAll();
+    process.exit(1);
+  });
+}
+
 async function killOnce(way, context) {
-  const folder = await mkdtemp(join(tmpdir(), 'footage-kill-'));
+  const folder = await mkdtemp(join(root, `${way}-`));
   try {
     return { way, ...(await KILLS[way].run({ ...context, folder })) };
   } catch (error) {
@@ -86,4 +97,8 @@ async function main() {
   process.exitCode = failures.length > 0 ? 1 : 0;
 }
 
-await main();
+try {
+  await main();
+} finally {
+  removeAll();
+}

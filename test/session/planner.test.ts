@@ -10,6 +10,7 @@ import type { Catalog, SegmentRow } from '../../src/catalog/catalog.ts';
 import { reconcile } from '../../src/catalog/reconcile.ts';
 import { openCatalog } from '../../src/catalog/sqlite-catalog.ts';
 import type { Frame } from '../../src/media.ts';
+import { indexPathOf } from '../../src/segment/layout.ts';
 import { TrackClock } from '../../src/format/clock.ts';
 import { SegmentCache, type SegmentRef } from '../../src/segment/cache.ts';
 import type { SegmentView } from '../../src/segment/view.ts';
@@ -57,11 +58,17 @@ function onlyRow({ catalog }: Rig): SegmentRow {
   return row;
 }
 
-/** A planner over one sealed segment. */
-async function storyRig(): Promise<Rig> {
+/** An archive of one sealed segment. */
+async function storyArchive(): Promise<string> {
   const archive = await temporaryFolder();
-  await tellStory(join(archive, 'door'));
-  return plannerOf(archive);
+  const { path } = await tellStory(join(archive, 'door'));
+  // As long as its pseudo-header is there, a segment counts as open.
+  await rm(indexPathOf(path));
+  return archive;
+}
+
+async function storyRig(): Promise<Rig> {
+  return plannerOf(await storyArchive());
 }
 
 describe('a plan', () => {
@@ -106,8 +113,7 @@ describe('a plan', () => {
 describe('a kept plan', () => {
   /** A planner, and another connection to its catalog, as another process has one. */
   async function sharedRig(): Promise<Rig & { readonly other: Catalog }> {
-    const archive = await temporaryFolder();
-    await tellStory(join(archive, 'door'));
+    const archive = await storyArchive();
     const path = join(archive, 'catalog.db');
     const rig = await plannerOf(archive, new SegmentCache(io), path);
     const other = await openCatalog(path);
