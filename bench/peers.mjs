@@ -8,7 +8,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { exportPath, segmentFiles } from './archive.mjs';
-import { CLI, ROOT, freePort, run, startServer } from './support.mjs';
+import { CLI, ROOT, evict, freePort, run, startServer } from './support.mjs';
 
 export const OURS = 'Footage';
 export const TWIN = 'Footage, FOOTAGE_NATIVE=0';
@@ -44,7 +44,7 @@ async function download({ port, path }, file) {
  * and that decides what sendfile costs, up to a factor of two; so all contestants serve pages that were read.
  */
 async function readAnew(file) {
-  await run('dd', [`of=${file}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none']);
+  await evict(file);
   await run('dd', [`if=${file}`, 'of=/dev/null', 'bs=1M', 'status=none']);
 }
 

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { segmentFiles } from './archive.mjs';
 import { buildClient } from './client.mjs';
-import { ROOT, alternate, built, lowerQuartile, progress, run, table, withFolder } from './support.mjs';
+import { ROOT, alternate, built, evict, lowerQuartile, progress, table, withFolder } from './support.mjs';
 
 export const title = 'Recording comes first';
 
@@ -71,9 +71,7 @@ async function recordOld(root) {
 /** Out of the page cache, once they are on the disk. */
 async function forget(root) {
   for (let i = 0; i < CLIENTS; i++) {
-    for (const file of segmentFiles(root, oldCamera(i))) {
-      await run('dd', [`of=${file}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none']);
-    }
+    for (const file of segmentFiles(root, oldCamera(i))) await evict(file);
   }
 }
 

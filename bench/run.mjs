@@ -15,6 +15,7 @@ const BENCHMARKS = [
   'recording-first',
   'plan',
   'scan',
+  'startup',
   'crc32c',
 ];
 

@@ -7,7 +7,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { alternate, dropCaches, lowerQuartile, ROOT, table, withFolder } from './support.mjs';
+import { ROOT, alternate, built, dropCaches, lowerQuartile, progress, table, withFolder } from './support.mjs';
 
 export const title = 'Opening an archive of 100,000 segments';
 
@@ -15,6 +15,9 @@ const SEGMENTS = 100_000;
 const CAMERAS = 50;
 const START_UTC_MS = Date.parse('2026-01-01T00:00:00Z');
 const SEGMENT_MS = 3_600_000;
+const PICTURES = 25;
+/** Segments made at once. */
+const AT_ONCE = 16;
 const exec = promisify(execFile);
 
 export async function measure({ rounds }) {
@@ -38,59 +41,71 @@ export async function measure({ rounds }) {
 
 /** One second of pictures in each: what counts here is how many files there are. */
 async function makeSegments(folder) {
-  const built = (name) => import(pathToFileURL(join(ROOT, 'dist', name)).href);
-  const { native } = await built('native.js');
-  const { SegmentWriter } = await built('segment/writer.js');
-  const { GroupFlusher } = await built('segment/flusher.js');
-  const { nodeDisk } = await built('segment/disk.js');
-  // Nothing is measured of this, so nothing is synced.
-  const flusher = new GroupFlusher({ ...native, groupFlush: async (fds) => new Int32Array(fds.length) });
-  const disk = { ...nodeDisk, open: async (path, flags) => unsynced(await nodeDisk.open(path, flags)) };
-  const io = { native, flusher, disk };
+  const io = await unsyncedIo();
   for (let camera = 0; camera < CAMERAS; camera++) {
     const directory = join(folder, `camera-${camera}`);
-    for (let first = 0; first < SEGMENTS / CAMERAS; first += 16) {
-      const numbers = Array.from({ length: Math.min(16, SEGMENTS / CAMERAS - first) }, (_, i) => first + i);
+    for (let first = 0; first < SEGMENTS / CAMERAS; first += AT_ONCE) {
+      const numbers = Array.from({ length: Math.min(AT_ONCE, SEGMENTS / CAMERAS - first) }, (_, i) => first + i);
       await Promise.all(numbers.map((number) => makeSegment(io, directory, camera, number)));
     }
+    progress(`camera ${camera + 1} of ${CAMERAS}`);
   }
 }
 
-const unsynced = (file) => ({
-  fd: file.fd,
-  read: (...args) => file.read(...args),
-  writev: (...args) => file.writev(...args),
-  stat: () => file.stat(),
-  truncate: (length) => file.truncate(length),
-  sync: async () => undefined,
-  close: () => file.close(),
-});
+/** A disk without syncs: nothing is measured of the making. */
+async function unsyncedIo() {
+  const { native } = await built('native.js');
+  const { GroupFlusher } = await built('segment/flusher.js');
+  const { nodeDisk } = await built('segment/disk.js');
+  const flusher = new GroupFlusher({ ...native, groupFlush: async (fds) => new Int32Array(fds.length) });
+  const unsynced = (file) => ({
+    fd: file.fd,
+    read: (...args) => file.read(...args),
+    writev: (...args) => file.writev(...args),
+    stat: () => file.stat(),
+    truncate: (length) => file.truncate(length),
+    sync: async () => undefined,
+    close: () => file.close(),
+  });
+  const open = async (path, flags) => unsynced(await nodeDisk.open(path, flags));
+  return { native, flusher, disk: { ...nodeDisk, open } };
+}
 
 const hex = (...numbers) => numbers.map((number) => number.toString(16).padStart(8, '0')).join('');
 
+const TRACK = {
+  ...{ kind: 'video', codec: 'avc1.640028', timescale: 90_000, width: 640, height: 360 },
+  config: Uint8Array.of(1, 0x64, 0, 0x28, 0xff, 0xe0, 0),
+};
+
 async function makeSegment(io, directory, camera, number) {
+  const { SegmentWriter } = await built('segment/writer.js');
   const startUtcMs = START_UTC_MS + number * SEGMENT_MS;
   const dts = number * SEGMENT_MS * 90;
   const head = {
-    ...{ segment: hex(1, camera, number, 7), camera: hex(2, camera, 0, 0), run: hex(3, camera, 0, 0), sequence: number },
+    ...{
+      segment: hex(1, camera, number, 7),
+      camera: hex(2, camera, 0, 0),
+      run: hex(3, camera, 0, 0),
+      sequence: number,
+    },
     anchor: { track: 0, dts, utcMs: startUtcMs, discontinuity: false },
-    tracks: [{ kind: 'video', timescale: 90_000 }],
+    tracks: [{ kind: TRACK.kind, timescale: TRACK.timescale }],
   };
-  const config = Uint8Array.of(1, 0x64, 0, 0x28, 0xff, 0xe0, 0);
-  const track = { kind: 'video', codec: 'avc1.640028', timescale: 90_000, config, width: 640, height: 360 };
-  const { SegmentWriter } = await import(pathToFileURL(join(ROOT, 'dist', 'segment', 'writer.js')).href);
-  const { encodeRecord } = await import(pathToFileURL(join(ROOT, 'dist', 'format', 'delimiter.js')).href);
   const writer = await SegmentWriter.create({
-    ...{ ...io, directory, startUtcMs, head, tracks: [track], anchors: [], indexIntervalMs: 1e9 },
+    ...{ ...io, directory, startUtcMs, head, tracks: [TRACK], anchors: [], indexIntervalMs: 1e9 },
   });
-  for (let i = 0; i < 25; i++) {
-    const fields = { type: 4, flags: i === 0 ? 1 : 0, track: 0, configuration: 0, compositionOffset: 0 };
-    const record = { ...fields, dts: dts + i * 3600 };
-    writer.append([encodeRecord(record, new Uint8Array(40).fill(i), writer.seed, io.native.crc32c)]);
-  }
-  await writer.seal([{ endDts: dts + 25 * 3600, estimated: false }]);
+  for (let i = 0; i < PICTURES; i++) writer.append([await picture(writer, io.native.crc32c, dts + i * 3600, i === 0)]);
+  await writer.seal([{ endDts: dts + PICTURES * 3600, estimated: false }]);
   await writer.discardIndex();
   await writer.close();
+}
+
+async function picture(writer, crc32c, dts, sync) {
+  const { RecordFlag, RecordType, encodeRecord } = await built('format/delimiter.js');
+  const flags = sync ? RecordFlag.sync : 0;
+  const fields = { type: RecordType.frame, flags, track: 0, configuration: 0, compositionOffset: 0, dts };
+  return encodeRecord(fields, new Uint8Array(40), writer.seed, crc32c);
 }
 
 /** Seconds until the archive is open, in a new process. */
@@ -99,7 +114,7 @@ async function open(folder) {
     const { openArchive } = await import(${JSON.stringify(pathToFileURL(join(ROOT, 'dist', 'index.js')).href)});
     const began = performance.now();
     const archive = await openArchive(${JSON.stringify(folder)});
-    console.log((performance.now() - began) / 1000, archive.segmentCount);
+    console.log((performance.now() - began) / 1000, (await archive.cameras()).reduce((sum, { segments }) => sum + segments, 0));
     await archive.close();`;
   const { stdout } = await exec(process.execPath, ['--input-type=module', '-e', code]);
   const [seconds, count] = stdout.split(' ').map(Number);

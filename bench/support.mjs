@@ -179,6 +179,17 @@ export async function alternate(rounds, contestants) {
   return results;
 }
 
+/** Throws a file out of the page cache, once it is on the disk. */
+export async function evict(file) {
+  await run('dd', [`of=${file}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none']);
+}
+
+/** Empties the kernel's caches, of folders and inodes, too; only root may. */
+export async function dropCaches() {
+  await run('sync', []);
+  writeFileSync('/proc/sys/vm/drop_caches', '3');
+}
+
 /** Overwrites one line on a terminal; says nothing elsewhere. */
 export function progress(text) {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
