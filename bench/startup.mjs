@@ -58,18 +58,20 @@ async function unsyncedIo() {
   const { GroupFlusher } = await built('segment/flusher.js');
   const { nodeDisk } = await built('segment/disk.js');
   const flusher = new GroupFlusher({ ...native, groupFlush: async (fds) => new Int32Array(fds.length) });
-  const unsynced = (file) => ({
-    fd: file.fd,
-    read: (...args) => file.read(...args),
-    writev: (...args) => file.writev(...args),
-    stat: () => file.stat(),
-    truncate: (length) => file.truncate(length),
-    sync: async () => undefined,
-    close: () => file.close(),
-  });
   const open = async (path, flags) => unsynced(await nodeDisk.open(path, flags));
   return { native, flusher, disk: { ...nodeDisk, open } };
 }
+
+/** A file whose sync does nothing. */
+const unsynced = (file) => ({
+  fd: file.fd,
+  read: (...args) => file.read(...args),
+  writev: (...args) => file.writev(...args),
+  stat: () => file.stat(),
+  truncate: (length) => file.truncate(length),
+  sync: async () => undefined,
+  close: () => file.close(),
+});
 
 const hex = (...numbers) => numbers.map((number) => number.toString(16).padStart(8, '0')).join('');
 

@@ -157,7 +157,9 @@ export class ArchiveCheck {
     const { root, io } = this.#deps;
     const path = relative(root, file.path);
     const wasSealed = row?.state === 'sealed' && row.path === path;
-    const { problems, ...report } = await verifySegment(file.path, io, { wasSealed, pace });
+    let { problems, ...report } = await verifySegment(file.path, io, { wasSealed, pace });
+    // It may have been sealed or repaired while it was read: what is really wrong is so again.
+    if (problems.length > 0) ({ problems, ...report } = await verifySegment(file.path, io, { wasSealed, pace }));
     const found: Problem<ProblemCode>[] = [...problems];
     if (wasSealed && problems.length === 0) found.push(...(await this.#compareRow(file, row)));
     const notes = report.state === 'sealed' && file.hasIndex ? ['its pseudo-header is still there'] : [];

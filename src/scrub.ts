@@ -127,11 +127,9 @@ export class Scrub {
     const { io, catalog, check } = this.#deps;
     // One that is open now is read when it is sealed, in the next pass at the latest.
     if (catalog.find(file.camera, file.id)?.state !== 'sealed') return;
-    let report = await check.segment(file, undefined, pace);
-    // It may have been removed or repaired while it was read.
-    if (report.problems.length > 0 && (await isThere(io.disk, file.path)))
-      report = await check.segment(file, undefined, pace);
-    else if (report.problems.length > 0) return;
+    const report = await check.segment(file, undefined, pace);
+    // It may have been removed while it was read.
+    if (report.problems.length > 0 && !(await isThere(io.disk, file.path))) return;
     if (this.#stats === null) return;
     const { segments, bytes, damaged } = this.#stats;
     const bad = report.problems.length > 0 ? 1 : 0;

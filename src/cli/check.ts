@@ -109,7 +109,7 @@ function repairLines({ repair, remaining }: RepairReport): string[] {
       return [`set aside as ${repair.path}`];
     case 'skipped':
       return [`not repaired: ${repair.reason}`];
-    case 'failed':
+    default:
       return [`not repaired: ${repair.error.code}: ${repair.error.message}`];
   }
 }
@@ -121,8 +121,9 @@ function printSummary(summary: Summary, repair: boolean, json: boolean): void {
   process.stdout.write(`${segments} segments, ${frames} frames, ${bad} with problems${repair ? done : ''}\n`);
 }
 
+const files = (count: number) => `${count} ${count === 1 ? 'file' : 'files'}`;
+
 function damaged({ remaining, bad }: Summary, repair: boolean): FootageError {
-  const files = (count: number) => `${count} ${count === 1 ? 'file' : 'files'}`;
   if (repair)
     return new FootageError(
       'E_DAMAGED',

@@ -203,7 +203,9 @@ function judgeRecords(outline: Outline, { damaged, unconfigured, ended }: Scanne
   const { head, size, trailer, wasSealed } = outline;
   if (head === undefined)
     return [{ code: 'head-damaged', from: DATA_START, to: size, message: 'it does not begin with a head' }];
-  const problems: Problem[] = damaged.flatMap(([from, to]) => judgeRange(outline, from, to));
+  // What lies before the first sample and lost a configuration is told as that.
+  const told = unconfigured.length > 0 ? (trailer?.payload.offset ?? 0) : 0;
+  const problems: Problem[] = damaged.flatMap(([from, to]) => judgeRange(outline, from, to, told));
   if (unconfigured.length > 0) {
     const [from, to] = damaged[0] ?? [DATA_START, DATA_START];
     const message = `the configuration of track ${unconfigured.join(' and ')} is lost`;
@@ -217,7 +219,12 @@ function judgeRecords(outline: Outline, { damaged, unconfigured, ended }: Scanne
   return problems;
 }
 
-function judgeRange({ head, size, trailer, named, wasSealed }: Outline, from: number, to: number): Problem[] {
+function judgeRange(
+  { head, size, trailer, named, wasSealed }: Outline,
+  from: number,
+  to: number,
+  told: number,
+): Problem[] {
   const problems: Problem[] = [];
   if (from === DATA_START && head !== undefined)
     problems.push({ code: 'head-damaged', from, to, message: 'the head is damaged' });
@@ -230,7 +237,7 @@ function judgeRange({ head, size, trailer, named, wasSealed }: Outline, from: nu
   const expected = trailer?.recovered === true || (!wasSealed && to === size);
   // What lost its trailer has the rest of it at its end.
   const tail = wasSealed && trailer === undefined && to === size;
-  if (problems.length > 0 || expected || tail) return problems;
+  if (problems.length > 0 || expected || tail || from < told) return problems;
   const message = 'bytes that should be a record are none';
   return [{ code: named === undefined && !wasSealed ? 'frame-damaged' : 'record-damaged', from, to, message }];
 }

@@ -2,12 +2,23 @@
  * What a repair replaces in a segment, and how long the file was before: written and durable before the first byte of
  * the segment changes, and kept beside it afterwards, so that nothing is deleted and an interrupted repair can begin anew.
  *
- * JSON: `{"repair":N,"length":BYTES,"replaced":[{"at":POSITION,"bytes":"HEX"}]}`. Writing the bytes back and cutting the
- * file to the length gives the file as it was.
+ * A line of JSON, `{"repair":N,"length":BYTES,"replaced":[{"at":POSITION,"bytes":"HEX"}]}`, and a line with the CRC of the
+ * first one in hex, for a wrong length would cut off what was recorded. Writing the bytes back and cutting the file to the
+ * length gives the file as it was.
  */
 import { dirname, basename } from 'node:path';
 import { ioError } from '../errors.ts';
-import { type Disk, type DiskFile, openIfThere, OPEN_OR_MAKE, readUpTo, syncDirectory, writeAll } from './disk.ts';
+import type { Native } from '../native-types.ts';
+import {
+  type Disk,
+  type DiskFile,
+  openIfThere,
+  OPEN_OR_MAKE,
+  readUpTo,
+  type SegmentIo,
+  syncDirectory,
+  writeAll,
+} from './disk.ts';
 import { journalPathOf, keptPathOf } from './layout.ts';
 
 export interface Journal {
@@ -26,26 +37,25 @@ export interface Replaced {
 }
 
 /** The journal of an interrupted repair; undefined if there is none, or it is torn: then nothing was changed yet. */
-export async function readJournal(disk: Disk, segmentFile: string): Promise<Journal | undefined> {
+export async function readJournal({ disk, native }: SegmentIo, segmentFile: string): Promise<Journal | undefined> {
   const file = await openIfThere(disk, journalPathOf(segmentFile));
   if (file === undefined) return undefined;
   try {
     const { size } = await file.stat();
-    return parse(Buffer.from(await readUpTo(file, 0, size)).toString('latin1'));
+    return parse(Buffer.from(await readUpTo(file, 0, size)), native);
   } finally {
     await file.close();
   }
 }
 
-function parse(text: string): Journal | undefined {
-  try {
-    const value = JSON.parse(text) as Partial<Journal> | null;
-    if (!Number.isSafeInteger(value?.repair) || !Number.isSafeInteger(value?.length)) return undefined;
-    return Array.isArray(value?.replaced) ? (value as Journal) : undefined;
-  } catch {
-    return undefined;
-  }
+function parse(bytes: Buffer, native: Native): Journal | undefined {
+  const end = bytes.indexOf('\n');
+  const line = bytes.subarray(0, Math.max(0, end));
+  if (end < 0 || bytes.subarray(end).toString('latin1') !== `\n${crcOf(line, native)}\n`) return undefined;
+  return JSON.parse(line.toString('latin1')) as Journal;
 }
+
+const crcOf = (line: Uint8Array, native: Native) => native.crc32c(line).toString(16).padStart(8, '0');
 
 /** The number of the next repair: above that of all before, of which the kept bytes lie beside the segment. */
 export async function nextRepair(disk: Disk, segmentFile: string, atLeast: number): Promise<number> {
@@ -58,15 +68,16 @@ export async function nextRepair(disk: Disk, segmentFile: string, atLeast: numbe
 }
 
 /** Writes it durably, in one step: there is the old one, or the new one. */
-export async function writeJournal(disk: Disk, segmentFile: string, journal: Journal): Promise<void> {
+export async function writeJournal({ disk, native }: SegmentIo, segmentFile: string, journal: Journal): Promise<void> {
   const path = journalPathOf(segmentFile);
   const draft = `${path}.new`;
+  const line = Buffer.from(JSON.stringify(journal));
   const file = await disk.open(draft, OPEN_OR_MAKE).catch((error: unknown) => {
     throw ioError(error, `writing ${draft}`);
   });
   try {
     await file.truncate(0);
-    await writeAll(file, [Buffer.from(`${JSON.stringify(journal)}\n`)], 0);
+    await writeAll(file, [line, Buffer.from(`\n${crcOf(line, native)}\n`)], 0);
     await file.sync();
   } catch (error) {
     throw ioError(error, `writing ${draft}`);

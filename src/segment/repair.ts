@@ -61,15 +61,14 @@ export async function repairSegment(path: string, options: RepairOptions): Promi
 }
 
 async function repairOnce(path: string, options: RepairOptions): Promise<Repair> {
-  const { disk } = options;
-  const file = await disk.open(path, 'r+').catch((error: unknown) => {
+  const file = await options.disk.open(path, 'r+').catch((error: unknown) => {
     throw ioError(error, `opening ${path} for repair`);
   });
   try {
-    const journal = await readJournal(disk, path);
+    const journal = await readJournal(options, path);
     if (journal !== undefined) await undoUnfinished(file, journal, options);
     const examined = await examine(file, path, options, { wasSealed: options.wasSealed ?? journal !== undefined });
-    if (examined.wasSealed) return await repairSealed(file, path, examined, journal, options);
+    if (examined.wasSealed) return await repairToEnd(file, path, examined, journal, options);
     return await repairOpen(file, path, examined, options);
   } finally {
     await file.close();
@@ -111,8 +110,24 @@ async function repairOpen(
   };
   const sealed = await examine(file, path, options);
   if (sealed.problems.length === 0) return done;
-  const repaired = await repairSealed(file, path, sealed, undefined, options);
+  const repaired = await repairToEnd(file, path, sealed, undefined, options);
   return 'problems' in repaired ? { ...repaired, problems: [...problems, ...repaired.problems] } : repaired;
+}
+
+/** With head and configurations made good, more may be seen: then the rest is repaired, too. */
+async function repairToEnd(
+  file: DiskFile,
+  path: string,
+  examined: Examination,
+  interrupted: Journal | undefined,
+  options: RepairOptions,
+): Promise<Repair> {
+  const first = await repairSealed(file, path, examined, interrupted, options);
+  if (first.outcome !== 'repaired') return first;
+  const left = await examine(file, path, options);
+  if (left.problems.length === 0) return first;
+  const second = await repairSealed(file, path, left, undefined, options);
+  return 'problems' in second ? { ...second, problems: [...first.problems, ...second.problems] } : second;
 }
 
 async function repairSealed(
@@ -187,15 +202,19 @@ async function tailOf(
 async function append(
   file: DiskFile,
   { contents, records, at, dataEnd, generation }: Tail,
-  { repair }: Journal,
+  { repair, length }: Journal,
   { native, flusher }: RepairOptions,
 ): Promise<Trailer> {
   const flush = () => flusher.flush([file.fd]);
-  if (records.length > 0) await writeAll(file, records, at);
-  // Behind this one sync all of the new end is there; the old one is no longer at the end, and not needed.
-  return sealSegment(file, contents, {
-    ...{ dataEnd, recovered: true, repairGeneration: Math.max(repair, generation + 1), flush, native },
-  });
+  const repairGeneration = Math.max(repair, generation + 1);
+  try {
+    if (records.length > 0) await writeAll(file, records, at);
+    return await sealSegment(file, contents, { dataEnd, recovered: true, repairGeneration, flush, native });
+  } catch (error) {
+    // No room, say: then the end is the old one again. Should this fail as well, the next repair does it.
+    await file.truncate(length).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** Bytes that belong at a position. */
@@ -233,8 +252,9 @@ async function beginJournal(
   path: string,
   changes: readonly Change[],
   interrupted: Journal | undefined,
-  { disk, repairGeneration = 0, native }: RepairOptions,
+  options: RepairOptions,
 ): Promise<Journal> {
+  const { disk, repairGeneration = 0, native } = options;
   const known = interrupted?.replaced ?? [];
   const fresh = changes.filter(({ at }) => !known.some((one) => one.at === at));
   const added = await Promise.all(fresh.map(({ at, bytes }) => replacedAt(file, at, bytes.byteLength)));
@@ -242,7 +262,7 @@ async function beginJournal(
   const atLeast = Math.max(repairGeneration, (await readTrailer(file, native))?.repairGeneration ?? 0);
   const repair = interrupted?.repair ?? (await nextRepair(disk, path, atLeast));
   const journal = { repair, length, replaced: [...known, ...added] };
-  await writeJournal(disk, path, journal);
+  await writeJournal(options, path, journal);
   return journal;
 }
 

@@ -6,11 +6,11 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Journal } from '../../src/segment/repair-journal.ts';
 import { TRAILER_BYTES } from '../../src/format/trailer.ts';
 import { native } from '../../src/native.ts';
-import { DATA_START } from '../../src/segment/layout.ts';
+import { DATA_START, indexPathOf } from '../../src/segment/layout.ts';
 import { readSealed, readTrailer } from '../../src/segment/reader.ts';
 import { recoverSegment } from '../../src/segment/recover.ts';
 import { type Repair, repairSegment } from '../../src/segment/repair.ts';
@@ -63,8 +63,9 @@ async function subject(
   change: (path: string, bytes: Buffer, endAt: number) => Promise<unknown>,
 ): Promise<Subject> {
   const { path, frames, sealed, endAt } = await tellStory(folder, 64);
-  await rm(path.replace(/mp4$/, 'idx'), { force: true });
+  await rm(indexPathOf(path));
   await change(path, sealed, endAt);
+  for (const name of await readdir(dirname(path))) if (name !== basename(path)) await rm(join(dirname(path), name));
   const kept = await frameList(path);
   const places = new Set(kept.map(({ offset }) => offset));
   const records = withRecords(frames);
@@ -206,10 +207,7 @@ async function checkRepaired(
   const hidden = subject.hidden.filter(({ recordAt, recordEnd }) => isIntact(subject, bytes, recordAt, recordEnd));
   assert.equal(repair.unreferenced, lost + hidden.length, 'what is left out is reported');
   assert.ok(repair.kept !== null, 'what was replaced is kept');
-  assert.ok(
-    undone(after, JSON.parse(await readFile(repair.kept, 'utf8')) as Journal).equals(bytes),
-    'nothing is deleted',
-  );
+  assert.ok((await undone(path)).equals(bytes), 'nothing is deleted');
 }
 
 /** Returns how many intact frames are in no table. */
@@ -249,10 +247,19 @@ function checkFrame(subject: Subject, frame: Frame, found: Omit<Written, 'record
   assert.ok(after.subarray(offset, offset + size).equals(subject.bytes.subarray(offset, offset + size)));
 }
 
-function undone(after: Buffer, { length, replaced }: Journal): Buffer {
-  const bytes = Buffer.from(after.subarray(0, length));
-  for (const { at, bytes: hex } of replaced)
-    bytes.set(Buffer.from(hex, 'hex').subarray(0, Math.max(0, length - at)), at);
+const numberOf = (name: string) => Number(/\d+$/.exec(name)?.[0]);
+
+/** The segment as it was before its repairs, by what they have kept. */
+export async function undone(path: string): Promise<Buffer> {
+  const folder = dirname(path);
+  const kept = (await readdir(folder)).filter((name) => name.includes('.before-repair-'));
+  let bytes = await readFile(path);
+  for (const name of kept.toSorted((a, b) => numberOf(b) - numberOf(a))) {
+    const [line = ''] = (await readFile(join(folder, name), 'utf8')).split('\n');
+    const { length, replaced } = JSON.parse(line) as Journal;
+    bytes = Buffer.from(bytes.subarray(0, length));
+    for (const { at, bytes: hex } of replaced) bytes.set(Buffer.from(hex, 'hex').subarray(0, length - at), at);
+  }
   return bytes;
 }
 

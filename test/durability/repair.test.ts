@@ -6,7 +6,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { encodeConfiguration, encodeHead, seedOf } from '../../src/format/records.ts';
-import { TRAILER_BYTES } from '../../src/format/trailer.ts';
+import { decodeTrailer, TRAILER_BYTES } from '../../src/format/trailer.ts';
 import { native } from '../../src/native.ts';
 import { type Disk, type DiskFile, nodeDisk } from '../../src/segment/disk.ts';
 import type { SegmentProblemCode } from '../../src/segment/examine.ts';
@@ -28,6 +28,7 @@ import {
   VIDEO,
 } from '../support/segment.ts';
 import { temporaryFolder } from '../support/tmp.ts';
+import { undone } from './damage.ts';
 
 const REPAIR = { ...io, flusher: quickFlusher() };
 const HEAD_BYTES = encodeHead(HEAD, native.crc32c).byteLength;
@@ -64,13 +65,24 @@ const HARMLESS_LOSSES: readonly (readonly [SegmentProblemCode, string, Harm, gen
   ['configuration-damaged', 'one configuration, which moov knows', zeroed(() => FIRST_CONFIGURATION + 40, 9), 0],
   ['configuration-damaged', 'head and configurations', zeroed(() => DATA_START, HEAD_BYTES + 120), 0],
   ['moov-damaged', 'moov', zeroed(({ dataEnd }) => dataEnd + 600, 400), 1],
-  ['trailer-damaged', 'the trailer', zeroed(({ sealed }) => sealed.length - 700, 20), 1],
+  ['trailer-damaged', 'the trailer', zeroed(({ sealed }) => sealed.length - TRAILER_BYTES + 390, 60), 1],
   ['trailer-damaged', 'all behind the records', ({ sealed, dataEnd }) => sealed.subarray(0, dataEnd), 1],
   ['end-missing', 'the end record', zeroed(({ endAt }) => endAt + 4, 20), 1],
 ];
 
+/** What is known of the beginning stands at an end that is about to be replaced. */
+const WITH_END: readonly (readonly [SegmentProblemCode, string, Harm, generation: number])[] = [
+  ['head-damaged', 'the head and the end record', withoutEnd(zeroed(() => DATA_START + 20, 30)), 1],
+  ['configuration-damaged', 'a configuration and the end record', withoutEnd(zeroed(() => FIRST_CONFIGURATION, 40)), 1],
+];
+const LOSSES = [...HARMLESS_LOSSES, ...WITH_END];
+
+function withoutEnd(harm: Harm): Harm {
+  return (story) => harm(story).fill(0, story.endAt + 4, story.endAt + 24);
+}
+
 describe('what costs no frame', () => {
-  test.each(HARMLESS_LOSSES)('%s: %s', async (code, _, harm, generation) => {
+  test.each(LOSSES)('%s: %s', async (code, _, harm, generation) => {
     const story = await told();
     await writeFile(story.path, harm(story));
     expect((await verifySegment(story.path, io)).problems.map((problem) => problem.code)).toContain(code);
@@ -88,8 +100,11 @@ describe('what costs no frame', () => {
     await writeFile(story.path, Buffer.from(story.sealed).fill(0, anchor - 32 - 40, anchor - 32 - 8));
     const before = (await verifySegment(story.path, io)).problems;
     expect(before.map(({ code }) => code)).toEqual(['record-damaged']);
+    const was = decodeTrailer(story.sealed.subarray(-TRAILER_BYTES), native.crc32c);
     const repair = await repairSegment(story.path, REPAIR);
-    expect(repair).toMatchObject({ outcome: 'repaired', lostFrames: 0, unreferenced: 0 });
+    const { startUtcMs, endUtcMs } = was ?? {};
+    const trailer = { startUtcMs, endUtcMs };
+    expect(repair).toMatchObject({ outcome: 'repaired', lostFrames: 0, unreferenced: 0, trailer });
     expect(await framesIn(story.path)).toEqual(expected(story.frames));
     expect((await verifySegment(story.path, io)).problems).toEqual([]);
   });
@@ -241,7 +256,7 @@ async function repairDying(path: string, limit: number, torn: boolean): Promise<
 }
 
 describe('a repair that is interrupted', () => {
-  const CASES = HARMLESS_LOSSES.map(([, name, harm]) => [name, harm] as const);
+  const CASES = LOSSES.map(([, name, harm]) => [name, harm] as const);
 
   test.each(CASES)('at any step is finished by the next: %s', async (_, harm) => {
     const folder = await temporaryFolder();
@@ -265,6 +280,7 @@ describe('a repair that is interrupted', () => {
         expect((await verifySegment(story.path, io)).problems, `step ${limit}`).toEqual([]);
         expect(await framesIn(story.path), `step ${limit}`).toEqual(expected(story.frames));
         expect(await repairSegment(story.path, REPAIR)).toEqual({ outcome: 'sound' });
+        expect((await undone(story.path)).equals(damaged), `step ${limit}`).toBe(true);
         const beside = (await readdir(dirname(story.path))).filter(
           (name) => !/\.mp4(\.before-repair-\d+)?$/.test(name),
         );

@@ -14,7 +14,7 @@ import {
 } from '../../src/archive.ts';
 import { openDatabase } from '../../src/catalog/sqlite.ts';
 import { tryLock } from '../../src/catalog/writer-lock.ts';
-import { nodeDisk } from '../../src/segment/disk.ts';
+import { type Disk, nodeDisk } from '../../src/segment/disk.ts';
 import { repairSegment } from '../../src/segment/repair.ts';
 import { footage } from '../support/command.ts';
 import { bytesOf, CLIP } from '../support/handler-fixture.ts';
@@ -236,21 +236,25 @@ describe('repair', () => {
   });
 });
 
+function died(): never {
+  throw new Error('the process died');
+}
+
 /** A repair whose process dies when the file has this length. */
 async function repairUntil(path: string, length: number): Promise<void> {
-  const disk = {
+  const disk: Disk = {
     ...nodeDisk,
-    open: async (name: string, flags: Parameters<typeof nodeDisk.open>[1]) => {
+    open: async (name, flags) => {
       const file = await nodeDisk.open(name, flags);
       if (name !== path) return file;
       const write = file.writev.bind(file);
       const writev = async (buffers: readonly Uint8Array[], position: number) => {
         await write([Buffer.concat(buffers).subarray(0, length - position)], position);
-        throw new Error('the process died');
+        return died();
       };
-      return Object.assign(file, { writev });
+      return Object.assign(file, { writev, truncate: async () => died() });
     },
-  } as typeof nodeDisk;
+  };
   const repair = await repairSegment(path, { ...io, disk, flusher: quickFlusher() });
   expect(repair.outcome).toBe('failed');
 }
