@@ -2,7 +2,7 @@
 import { constants } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FootageError } from '../errors.ts';
-import { type Disk, makeDirectory, type SegmentIo, syncIfReadable } from '../segment/disk.ts';
+import { type Disk, makeDirectory, type SegmentIo, syncIfPossible } from '../segment/disk.ts';
 import { isCameraName } from '../segment/layout.ts';
 import type { Catalog } from './catalog.ts';
 import { reconcile, type Unreadable } from './reconcile.ts';
@@ -17,7 +17,7 @@ export async function openFolder(disk: Disk, root: string, create: boolean): Pro
   if (found?.isDirectory() === false) throw missing(`${root} is a file`);
   if (create) {
     const [, ...parents] = await makeDirectory(disk, root);
-    for (const parent of parents) await syncIfReadable(disk, parent);
+    for (const parent of parents) await syncIfPossible(disk, parent);
   } else if (found === undefined || !(await looksLikeArchive(disk, root))) {
     throw missing(`There is no archive at ${root}`);
   }

@@ -141,10 +141,14 @@ export async function syncDirectory(disk: Disk, path: string): Promise<void> {
   }
 }
 
-/** As `syncDirectory`, for a folder above the archive, which this user need not be allowed to read: then it is left out. */
-export async function syncIfReadable(disk: Disk, path: string): Promise<void> {
+/**
+ * As `syncDirectory`, for a folder above the archive: it is left out where this user may not read it, or where its file
+ * system syncs no folders (a read-only root, say, that the archive's disk is mounted on).
+ */
+export async function syncIfPossible(disk: Disk, path: string): Promise<void> {
   await syncDirectory(disk, path).catch((error: unknown) => {
-    if (!['EACCES', 'EPERM'].includes(systemCode(error) ?? '')) throw error;
+    const cause = error instanceof FootageError ? error.cause : error;
+    if (!['EACCES', 'EPERM', 'EINVAL', 'EROFS', 'ENOTSUP'].includes(systemCode(cause) ?? '')) throw error;
   });
 }
 
@@ -178,7 +182,7 @@ export async function makeSegmentFolder(
 export async function syncPath(disk: Disk, folder: string, archive: string): Promise<void> {
   for (let at = folder; at !== archive; at = dirname(at)) await syncDirectory(disk, at);
   await syncDirectory(disk, archive);
-  await syncIfReadable(disk, dirname(archive));
+  await syncIfPossible(disk, dirname(archive));
 }
 
 /** Makes a directory with its parents, and returns every directory whose entries are new: those need a sync. */

@@ -210,14 +210,14 @@ async function leftover(disk: Disk, file: DiskFile, path: string, understoodTo: 
     await removeFile(disk, indexPathOf(path));
     return { outcome: 'empty' };
   }
-  const aside = `${path}.unreadable`;
-  await disk.rename(path, aside).catch((error: unknown) => {
-    throw ioError(error, `setting ${path} aside`);
-  });
-  // The pseudo-header may hold the only copy of the head: it goes along.
+  // The pseudo-header may hold the only copy of the head: it goes along, and first, so that none is left alone.
   const index = indexPathOf(path);
   await disk.rename(index, `${index}.unreadable`).catch((error: unknown) => {
     if (systemCode(error) !== 'ENOENT') throw ioError(error, `setting ${index} aside`);
+  });
+  const aside = `${path}.unreadable`;
+  await disk.rename(path, aside).catch((error: unknown) => {
+    throw ioError(error, `setting ${path} aside`);
   });
   await syncDirectory(disk, dirname(path));
   return { outcome: 'set-aside', path: aside };

@@ -57,7 +57,7 @@ test('list, for people and for programs', async () => {
   const span = { startUtcMs: START_MS, endUtcMs: START_MS + 2 * CLIP_MS };
   expect([json.status, json.stderr]).toEqual([0, '']);
   expect(JSON.parse(json.stdout)).toEqual({
-    cameras: [{ name: 'door', recording: false, segments: 2, spans: [span], ...span }],
+    cameras: [{ name: 'door', recording: false, segments: 2, spans: [span], gaps: [], ...span }],
   });
   const text = await footage('list', '--archive', archive, '--camera', 'door');
   expect(text.stdout).toBe('door\n  2026-01-31T12:00:00.000Z  2026-01-31T12:00:32.000Z  32.000 s\n');

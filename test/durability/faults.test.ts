@@ -2,8 +2,9 @@
  * A disk that fails and comes back: recording goes on, nothing that was appended is lost, and what was lost is counted and
  * shown as a gap with its cause. Every camera here shares one archive and one disk, and has a failure of its own.
  */
+import { EventEmitter, once } from 'node:events';
 import { mkdir, readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type Archive, openArchive, type RecordOptions } from '../../src/archive.ts';
 import { readGaps } from '../../src/catalog/gap-log.ts';
@@ -230,14 +231,13 @@ describe('a failed sync', () => {
 
 describe('a disk that hangs', () => {
   test('holds up its own recordings, asks it no more, and shows; another disk does not notice', async () => {
-    let release = (): void => undefined;
-    const hang = new Promise<void>((resolve) => (release = resolve));
+    const over = new EventEmitter();
     let hangs = false;
     let asked = 0;
     const sick = new FaultyDisk(async ({ kind }) => {
       if (!hangs || kind !== 'flush') return undefined;
       asked++;
-      await hang;
+      await once(over, 'over');
       return undefined;
     });
     await using hung = await openArchive(await temporaryFolder(), sick.io);
@@ -253,7 +253,8 @@ describe('a disk that hangs', () => {
     expect(asked).toBeLessThanOrEqual(2);
     const flushed = free.stats().flushed[0] ?? 0;
     await vi.waitUntil(() => (free.stats().flushed[0] ?? 0) > flushed + 20, { timeout: 10_000 });
-    release();
+    hangs = false;
+    over.emit('over');
     await vi.waitUntil(() => held.stats().state === 'recording', { timeout: 10_000 });
     stop = true;
     const { appended, lost, flushed: durable } = await held.finished;
@@ -291,6 +292,19 @@ describe('folders removed under a recorder', () => {
     await mkdir(join(root, 'door'));
     await expect(recording.finished).rejects.toMatchObject({ code: 'E_CAMERA_REMOVED' });
   });
+});
+
+test('a folder above the archive that cannot be synced is left out', async () => {
+  const seen = warnings();
+  const root = join(await temporaryFolder(), 'archive');
+  const disk = new FaultyDisk(({ kind, path }) =>
+    kind === 'syncFolder' && path === dirname(root) ? 'EINVAL' : undefined,
+  );
+  await using archive = await openArchive(root, disk.io);
+  const given = camera(() => given.counts[0] >= 100);
+  const recording = await archive.record('door', { ...OPTIONS, frames: given.frames });
+  expect(await recording.finished).toMatchObject({ appended: given.counts, flushed: given.counts, lost: [0, 0] });
+  expect(seen).toEqual([]);
 });
 
 describe('a clock that is set', () => {

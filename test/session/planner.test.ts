@@ -110,17 +110,17 @@ describe('a plan', () => {
   });
 });
 
-describe('a kept plan', () => {
-  /** A planner, and another connection to its catalog, as another process has one. */
-  async function sharedRig(): Promise<Rig & { readonly other: Catalog }> {
-    const archive = await storyArchive();
-    const path = join(archive, 'catalog.db');
-    const rig = await plannerOf(archive, new SegmentCache(io), path);
-    const other = await openCatalog(path);
-    onTestFinished(() => other.close());
-    return { ...rig, other };
-  }
+/** A planner, and another connection to its catalog, as another process has one. */
+async function sharedRig(): Promise<Rig & { readonly other: Catalog }> {
+  const archive = await storyArchive();
+  const path = join(archive, 'catalog.db');
+  const rig = await plannerOf(archive, new SegmentCache(io), path);
+  const other = await openCatalog(path);
+  onTestFinished(() => other.close());
+  return { ...rig, other };
+}
 
+describe('a kept plan', () => {
   test('asks the catalog nothing but its version while nothing has changed', async () => {
     const { planner, catalog } = await sharedRig();
     const first = await planner.plan(ask(0.2, 1));

@@ -72,9 +72,8 @@ export class FaultyDisk {
   }
 
   async #flush(fds: Int32Array): Promise<Int32Array> {
-    const verdicts = await Promise.all(
-      Array.from(fds, (fd) => this.#judge({ kind: 'flush', path: this.#paths.get(fd) ?? '' })),
-    );
+    const verdicts: Verdict[] = [];
+    for (const fd of fds) verdicts.push(await this.#judge({ kind: 'flush', path: this.#paths.get(fd) ?? '' }));
     const errors = await native.groupFlush(fds);
     return errors.map((errno, i) => {
       const verdict = verdicts[i];
