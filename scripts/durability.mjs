@@ -1,12 +1,13 @@
 /**
- * The long run of kills and power cuts, for the table in docs/durability.md: kill-test.mjs; power-cuts.mjs, with so many
- * cuts of a device without a cache and as many of one that loses its cache; and with --reference the same for FFmpeg's
+ * The long run behind the table in docs/durability.md: crash states, kills, power cuts (of a device without a cache, and of one
+ * that loses its cache), failures of the disk, damages, hostile input, and with --reference the kills and power cuts of FFmpeg's
  * segment muxer. One after the other, so that nothing disturbs what is measured.
  *
- * npm run test:durability -- [--kills 1000] [--cuts 300] [--reference] [--input FILE] [--json FILE]
+ * npm run test:durability -- [--states 1000000] [--kills 1000] [--cuts 300] [--damages 10000] [--fuzz-seconds 600]
+ *   [--reference] [--input FILE] [--json FILE] [--write]
  *
- * Needs the build, FFmpeg, root, loop devices and /dev/fuse. Prints a summary as JSON, with date and commit; exit status 1 if a
- * promise did not hold.
+ * 0 leaves a part out. Needs the build, FFmpeg, root, loop devices and /dev/fuse. Prints a summary as JSON, with date and
+ * commit; --write puts the table into docs/durability.md. Exit status 1 if a promise did not hold.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,54 +16,80 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { writeTable } from './durability/table.mjs';
 
 const here = (name) => join(import.meta.dirname, name);
 
 const { values } = parseArgs({
   options: {
+    states: { type: 'string', default: '1000000' },
     kills: { type: 'string', default: '1000' },
     cuts: { type: 'string', default: '300' },
+    damages: { type: 'string', default: '10000' },
+    'fuzz-seconds': { type: 'string', default: '600' },
     reference: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
     input: { type: 'string', default: here('../media/front-door.mp4') },
     json: { type: 'string' },
   },
 });
 
-/** What is run; each writes its summary to a file of its own. */
-function plan() {
-  const input = ['--input', values.input];
+const FAULTS = ['test/durability/faults.test.ts', 'test/recorder/failures.test.ts'];
+
+const script = (name, file, args, count) => ({ name, command: [process.execPath, here(file), ...args], count });
+
+/** What is run. A part that takes --json writes its summary to a file, the others print lines of JSON. */
+function plan(folder) {
+  const { input, states, kills, cuts, damages, 'fuzz-seconds': fuzzSeconds } = values;
+  const report = (name) => join(folder, `${name}.json`);
+  const reporting = (name, file, args, count) => ({
+    ...script(name, file, [...args, '--json', report(name)], count),
+    report: report(name),
+  });
+  const vitest = ['npx', 'vitest', 'run', '--reporter=json', `--outputFile=${report('faults')}`, ...FAULTS];
   return [
-    {
-      name: 'kills',
-      script: 'kill-test.mjs',
-      args: [...input, '--kills', values.kills, '--parallel', '3'],
-      count: values.kills,
-    },
-    { name: 'powerCuts', script: 'power-cuts.mjs', args: ['--cuts', values.cuts], count: values.cuts },
-    {
-      name: 'powerCutsOfCache',
-      script: 'power-cuts.mjs',
-      args: ['--cuts', values.cuts, '--device', 'logged'],
-      count: values.cuts,
-    },
-    { name: 'reference', script: 'durability/reference.mjs', args: input, count: values.reference ? '1' : '0' },
+    script('states', 'crash-states.mjs', ['--states', states, '--parallel', '2'], states),
+    reporting('kills', 'kill-test.mjs', ['--input', input, '--kills', kills, '--parallel', '3'], kills),
+    reporting('powerCuts', 'power-cuts.mjs', ['--cuts', cuts], cuts),
+    reporting('powerCutsOfCache', 'power-cuts.mjs', ['--cuts', cuts, '--device', 'logged'], cuts),
+    { name: 'faults', command: vitest, count: 1, report: report('faults') },
+    script('damages', 'damage.mjs', ['--count', damages], damages),
+    script('fuzz', 'fuzz.mjs', ['--seconds', fuzzSeconds], fuzzSeconds),
+    reporting('reference', 'durability/reference.mjs', ['--input', input], Number(values.reference)),
   ].filter(({ count }) => Number(count) > 0);
 }
 
-async function run({ name, script, args }, folder) {
-  const file = join(folder, `${name}.json`);
-  const child = spawn(process.execPath, [here(script), ...args, '--json', file], { stdio: 'inherit' });
+async function run({ command: [program, ...args], report }) {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], cwd: here('..') });
   const pass = (signal) => child.kill(signal);
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, pass);
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    process.stderr.write(text);
+    output += text;
+  });
   const [status] = await once(child, 'close');
   for (const signal of ['SIGINT', 'SIGTERM']) process.off(signal, pass);
+  return { ok: status === 0, ...(report === undefined ? printed(output) : reported(report)) };
+}
+
+/** The summary in a file, without what it says of each single case. */
+function reported(file) {
+  if (!existsSync(file)) return {};
   const {
     kills: _kills,
     cuts: _cuts,
     results: _results,
+    testResults: _tests,
     ...summary
-  } = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
-  return { ok: status === 0, ...summary };
+  } = JSON.parse(readFileSync(file, 'utf8'));
+  return summary;
+}
+
+function printed(output) {
+  const lines = output.split('\n').filter((line) => line.startsWith('{'));
+  const objects = lines.map((line) => JSON.parse(line));
+  return objects.length === 1 ? objects[0] : { lines: objects };
 }
 
 function commit() {
@@ -76,13 +103,17 @@ async function main() {
   const folder = await mkdtemp(join(tmpdir(), 'footage-durability-'));
   const result = { date: new Date().toISOString(), commit: commit(), kernel: release(), processors: cpus().length };
   try {
-    for (const step of plan()) result[step.name] = await run(step, folder);
+    for (const step of plan(folder)) {
+      const beganMs = performance.now();
+      result[step.name] = { ...(await run(step)), seconds: Math.round((performance.now() - beganMs) / 1000) };
+      // A run of hours that is interrupted has shown something, too.
+      if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(result, undefined, 1)}\n`);
+    }
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-  const text = JSON.stringify(result, undefined, 1);
-  console.log(text);
-  if (values.json !== undefined) await writeFile(values.json, `${text}\n`);
+  console.log(JSON.stringify(result, undefined, 1));
+  if (values.write) await writeTable(result, here('../docs/durability.md'));
   const parts = Object.values(result).filter((part) => typeof part === 'object');
   process.exitCode = parts.every(({ ok }) => ok) ? 0 : 1;
 }
