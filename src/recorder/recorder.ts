@@ -56,7 +56,7 @@ export interface RecorderDeps extends SegmentIo {
   readonly sink: SegmentSink;
   /** A failure of the disk ends the recording: for sources that can be read again. */
   readonly endOnDiskFault?: boolean;
-  /** Called before recording goes on after a failure of the disk: throws when the camera is no longer ours to write. */
+  /** Called before every further segment: throws when the camera is no longer ours to write. */
   readonly checkLock: () => Promise<void>;
   /** Wall clock, Unix ms. */
   readonly now: () => number;
@@ -274,7 +274,7 @@ export class Recorder {
   /** Opens a segment that begins with `frame`; where the disk does not let it, the recording is interrupted. */
   async #openSegment(frame: PlacedFrame): Promise<void> {
     try {
-      if (this.#interruption !== undefined) await this.#deps.checkLock();
+      if (this.#made.length > 0 || this.#interruption !== undefined) await this.#deps.checkLock();
       const startUtcMs = await this.#createSegment(frame);
       this.#resume(startUtcMs);
     } catch (error) {

@@ -282,16 +282,22 @@ describe('folders removed under a recorder', () => {
     expect(seen.join('\n')).toContain('was removed or renamed while it was being recorded');
   });
 
-  test('of the camera, with its lock: the recording ends, before anybody else could write beside it', async () => {
-    warnings();
-    const root = await temporaryFolder();
-    await using archive = await openArchive(root);
-    const recording = await archive.record('door', { ...OPTIONS, frames: camera(() => false).frames });
-    await vi.waitUntil(() => (recording.stats().flushed[0] ?? 0) > 20, { timeout: 10_000 });
-    await rename(join(root, 'door'), join(root, 'gate'));
-    await mkdir(join(root, 'door'));
-    await expect(recording.finished).rejects.toMatchObject({ code: 'E_CAMERA_REMOVED' });
-  });
+  test.each([
+    ['when a block of the pseudo-header is due', { indexIntervalMs: 150, segmentDurationMs: 600_000 }],
+    ['at the next cut', { indexIntervalMs: 600_000, segmentDurationMs: 3000 }],
+  ])(
+    'of the camera, with its lock: the recording ends %s, before anybody could write beside it',
+    async (_, options) => {
+      warnings();
+      const root = await temporaryFolder();
+      await using archive = await openArchive(root);
+      const recording = await archive.record('door', { ...OPTIONS, ...options, frames: camera(() => false).frames });
+      await vi.waitUntil(() => (recording.stats().flushed[0] ?? 0) > 20, { timeout: 10_000 });
+      await rename(join(root, 'door'), join(root, 'gate'));
+      await mkdir(join(root, 'door'));
+      await expect(recording.finished).rejects.toMatchObject({ code: 'E_CAMERA_REMOVED' });
+    },
+  );
 });
 
 test('a folder above the archive that cannot be synced is left out', async () => {
