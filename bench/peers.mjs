@@ -21,7 +21,8 @@ const EXPORT = 'export.mp4';
 
 /** `footage serve` of an archive of archive.mjs; `serve`: more of its options. */
 export async function startFootage(name, recorded, { serve = [], env = {} } = {}) {
-  const args = [CLI, 'serve', '--archive', recorded.archive, '--port', '0', ...serve.map(String)];
+  // No peer reads its files again to check them.
+  const args = [CLI, 'serve', '--archive', recorded.archive, '--port', '0', '--scrub', 'off', ...serve.map(String)];
   const native = name === TWIN ? '0' : '1';
   const server = await startServer(name, process.execPath, args, { env: { FOOTAGE_NATIVE: native, ...env } });
   return { ...server, path: exportPath(recorded) };

@@ -116,7 +116,16 @@ async function serveOnce(archive, name, client) {
 
 /** A server that has answered `before`. */
 async function withServer(archive, before, body) {
-  const server = await startServer('footage', process.execPath, [CLI, 'serve', '--archive', archive, '--port', '0']);
+  const server = await startServer('footage', process.execPath, [
+    CLI,
+    'serve',
+    '--archive',
+    archive,
+    '--port',
+    '0',
+    '--scrub',
+    'off',
+  ]);
   try {
     for (const request of before) await get(server, pathOf(request));
     return await body(server);

@@ -216,7 +216,7 @@ describe('help', () => {
   test('every command explains itself, on standard output, exit 0', async () => {
     const main = await footage('--help');
     expect([main.status, main.stderr]).toEqual([0, '']);
-    const commands = ['demo', 'serve', 'record', 'import', 'export', 'list', 'verify', 'recover'];
+    const commands = ['demo', 'serve', 'record', 'import', 'export', 'list', 'verify', 'recover', 'inspect'];
     for (const command of commands) expect(main.stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
     const helps = await Promise.all(commands.map((command) => footage(command, '--help')));
     expect(helps.map(({ status }) => status)).toEqual(commands.map(() => 0));
