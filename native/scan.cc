@@ -24,6 +24,8 @@ constexpr uint32_t kMaxPayload = 1 << 20;
 constexpr size_t kSmallWindow = 4 << 10;
 constexpr size_t kLargeWindow = 512 << 10;
 constexpr size_t kBufferBytes = kMaxPayload + kDelimiterBytes;
+// What a disk fails to read at once, at the most: a page.
+constexpr uint64_t kBlockBytes = 4096;
 
 enum Type : uint8_t {
   kHead = 1,
@@ -58,7 +60,10 @@ uint64_t ClampToFile(int fd, uint64_t to) {
 // The part of the file that is in memory.
 class Window {
  public:
-  Window(int fd, uint64_t end) : fd_(fd), end_(end), bytes_(new uint8_t[kBufferBytes]) {}
+  // `tolerant`: bytes that the disk cannot read are zeros, in which nothing is valid; otherwise they end the
+  // scan.
+  Window(int fd, uint64_t end, bool tolerant)
+      : fd_(fd), end_(end), tolerant_(tolerant), bytes_(new uint8_t[kBufferBytes]) {}
 
   [[nodiscard]] uint64_t end() const { return end_; }
   [[nodiscard]] bool holds(uint64_t at, size_t length) const {
@@ -84,6 +89,10 @@ class Window {
     while (size_ < want) {
       const ssize_t got = pread(fd_, bytes_.get() + size_, want - size_, static_cast<off_t>(at + size_));
       if (got < 0 && errno == EINTR) continue;
+      if (got < 0 && errno == EIO && tolerant_) {
+        SkipBlock(want);
+        continue;
+      }
       if (got < 0) throw Failure{errno, "pread"};
       if (got == 0) {
         end_ = at + size_;  // truncated meanwhile
@@ -93,8 +102,17 @@ class Window {
     }
   }
 
+  // Takes what is left of a block of the disk as zeros.
+  void SkipBlock(size_t want) {
+    const size_t left = static_cast<size_t>(kBlockBytes - (start_ + size_) % kBlockBytes);
+    const size_t length = std::min(left, want - size_);
+    std::memset(bytes_.get() + size_, 0, length);
+    size_ += length;
+  }
+
   const int fd_;
   uint64_t end_;
+  const bool tolerant_;
   uint64_t start_ = 0;
   size_t size_ = 0;
   const std::unique_ptr<uint8_t[]> bytes_;
@@ -110,7 +128,7 @@ struct Record {
 class Scanner {
  public:
   explicit Scanner(const ScanInput& input)
-      : input_(input), window_(input.fd, ClampToFile(input.fd, input.to)), pos_(input.from) {}
+      : input_(input), window_(input.fd, ClampToFile(input.fd, input.to), input.resync), pos_(input.from) {}
 
   void Run(ScanOutput& out) {
     out.stop = Loop(out);

@@ -44,7 +44,7 @@ async function part(folder, index) {
 const folder = await mkdtemp(join(tmpdir(), 'footage-damage-'));
 try {
   const parts = await Promise.all(Array.from({ length: parallel }, (_, index) => part(folder, index)));
-  const total = { count: 0, harmless: 0, sound: 0, repaired: 0, 'set-aside': 0, failed: 0 };
+  const total = { count: 0, harmless: 0, sound: 0, repaired: 0, 'set-aside': 0, removed: 0, failed: 0 };
   for (const { summary } of parts) for (const key of Object.keys(total)) total[key] += summary?.[key] ?? 0;
   const ok = parts.every(({ status, summary }) => status === 0 && summary !== null);
   console.log(JSON.stringify({ ...total, seed, ok }));

@@ -5,7 +5,7 @@
  * Invariant: `verify` changes nothing; `repair` changes files of a camera only with its writer lock.
  */
 import { availableParallelism } from 'node:os';
-import { basename, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { checkKeys, type KeysOf } from './option-keys.ts';
 import { otherFiles } from './archive-files.ts';
@@ -16,7 +16,7 @@ import { checkCatalog } from './catalog/check.ts';
 import { setCatalogAside } from './catalog/sqlite-catalog.ts';
 import { sealedRow, type SegmentFile, segmentFiles } from './catalog/reconcile.ts';
 import type { RecoverDeps } from './catalog/recover-camera.ts';
-import { openIfThere, type SegmentIo } from './segment/disk.ts';
+import { openIfThere, type SegmentIo, syncPath } from './segment/disk.ts';
 import type { ExamineOptions, Problem, SegmentProblemCode } from './segment/examine.ts';
 import { readFileHead, readTrailer } from './segment/reader.ts';
 import { checkCameraName, segmentIdOf } from './segment/layout.ts';
@@ -52,6 +52,8 @@ export interface VerifyOptions {
 export type RepairAction =
   | (Omit<Extract<Repair, { outcome: 'repaired' }>, 'trailer' | 'problems'> & { readonly repairGeneration: number })
   | { readonly outcome: 'set-aside'; readonly path: string }
+  /** Nothing was recorded in it: the file is gone. */
+  | { readonly outcome: 'removed' }
   /** The catalog, a row of it or a camera's identity was written anew. */
   | { readonly outcome: 'rewritten' }
   /** Somebody is recording the camera. */
@@ -223,15 +225,18 @@ export class ArchiveCheck {
     if (report.problems.some(({ code }) => code === 'file-missing')) return this.#forget(report, file);
     const known = { repairGeneration: row?.repairGeneration ?? 0, wasSealed: report.state === 'sealed' };
     const repair = await repairSegment(file.path, { ...deps, ...known });
+    // Also of a crash's leavings, whose names nobody has made durable yet.
+    await syncPath(this.#deps.io.disk, dirname(file.path), this.#deps.root);
     const action = await this.#note(file, repair);
-    if (repair.outcome === 'set-aside') return { ...report, repair: action, remaining: [] };
+    if (repair.outcome === 'set-aside' || repair.outcome === 'removed')
+      return { ...report, repair: action, remaining: [] };
     const { problems } = await this.segment(file);
     return { ...report, repair: action, remaining: problems };
   }
 
   #fileOf({ camera, path }: VerifyReport): SegmentFile {
     const id = segmentIdOf(basename(path)) ?? '';
-    return { camera, id, path: join(this.#deps.root, path), hasIndex: false, inRepair: false };
+    return { camera, id, path: join(this.#deps.root, path), hasIndex: false, wasRepaired: false };
   }
 
   /** Tells the catalog. */
@@ -247,6 +252,9 @@ export class ArchiveCheck {
       case 'set-aside':
         catalog.remove(file.id);
         return { outcome: 'set-aside', path: relative(root, repair.path) };
+      case 'removed':
+        catalog.remove(file.id);
+        return { outcome: 'removed' };
       case 'failed': {
         const { code, message } = repair.error;
         return { outcome: 'failed', error: { code, message } };

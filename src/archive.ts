@@ -223,7 +223,7 @@ export class Archive {
         return recorder.stats();
       } finally {
         signal?.removeEventListener('abort', abort);
-        release();
+        await release();
         ended?.();
         this.#recordings.delete(recording);
       }
@@ -280,7 +280,7 @@ export class Archive {
       await recorder.discard();
       throw error;
     } finally {
-      release();
+      await release();
     }
     return { startUtcMs, endUtcMs, frames: recorder.stats().appended, skipped };
   }
@@ -443,7 +443,6 @@ export class Archive {
     return this.#lifetime.close(async () => {
       // Also those that began in the very moment of closing.
       await Promise.allSettled([...stopped, ...[...this.#recordings].map((recording) => recording.stop())]);
-      await this.#writers.settled();
       await this.#cache.close();
       this.#catalog.close();
     });

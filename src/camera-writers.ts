@@ -15,7 +15,7 @@ import type { Track } from './media.ts';
 import type { RecordingGap } from './recorder/interruption.ts';
 import { checkRecorderOptions, checkTracks } from './recorder/options.ts';
 import { Recorder, type RecorderOptions, type SegmentSink } from './recorder/recorder.ts';
-import { makeDirectory } from './segment/disk.ts';
+import { type Disk, makeDirectory } from './segment/disk.ts';
 import { checkCameraName } from './segment/layout.ts';
 
 export interface CameraWritersDeps extends Omit<RecoverDeps, 'archive'> {
@@ -46,14 +46,40 @@ interface RecorderChoice {
 /** A recorder that holds its camera's lock until `release`. */
 export interface TakenCamera {
   readonly recorder: Recorder;
-  /** Idempotent. */
-  readonly release: () => void;
+  /** Resolves when nothing is being written any more, and the lock is free. Idempotent. */
+  readonly release: () => Promise<void>;
+}
+
+function warn(what: string): void {
+  process.emitWarning(what, { code: 'FOOTAGE_RECORDING' });
+}
+
+/** Notes the gaps of a camera one after the other: the recording does not wait, whoever releases the camera does. */
+class GapNotes {
+  readonly #disk: Disk;
+  readonly #directory: string;
+  readonly #camera: string;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(disk: Disk, directory: string, camera: string) {
+    this.#disk = disk;
+    this.#directory = directory;
+    this.#camera = camera;
+  }
+
+  add(gap: RecordingGap): void {
+    this.#last = this.#last
+      .then(() => appendGap(this.#disk, this.#directory, gap))
+      .catch((error: unknown) => warn(`A gap of camera "${this.#camera}" could not be noted: ${String(error)}`));
+  }
+
+  written(): Promise<void> {
+    return this.#last;
+  }
 }
 
 export class CameraWriters {
   readonly #deps: CameraWritersDeps;
-  /** Notes of gaps being written. */
-  readonly #noting = new Set<Promise<void>>();
 
   constructor(deps: CameraWritersDeps) {
     this.#deps = deps;
@@ -92,10 +118,15 @@ export class CameraWriters {
       check();
     };
     const held = await lock(directory, camera, { waitMs: lockWaitMs, check: goOn });
+    const notes = new GapNotes(disk, directory, camera);
     try {
+      const choice = { tracks, options: recorderOptions, endOnDiskFault };
       return {
-        recorder: await this.#recorder(camera, held, { tracks, options: recorderOptions, endOnDiskFault }),
-        release: () => held.release(),
+        recorder: await this.#recorder(camera, { held, notes }, choice),
+        release: async () => {
+          await notes.written();
+          held.release();
+        },
       };
     } catch (error) {
       held.release();
@@ -105,7 +136,7 @@ export class CameraWriters {
 
   async #recorder(
     camera: string,
-    held: WriterLock,
+    { held, notes }: { readonly held: WriterLock; readonly notes: GapNotes },
     { tracks, options, endOnDiskFault }: RecorderChoice,
   ): Promise<Recorder> {
     const { disk, native, flusher, root, now, checkOpen } = this.#deps;
@@ -122,7 +153,7 @@ export class CameraWriters {
         flusher,
         directory,
         camera: uuid,
-        sink: this.#sink(camera),
+        sink: this.#sink(camera, notes),
         now,
         endOnDiskFault,
         checkLock: () => checkHeld(camera, held),
@@ -131,38 +162,17 @@ export class CameraWriters {
     );
   }
 
-  #sink(camera: string): SegmentSink {
+  #sink(camera: string, notes: GapNotes): SegmentSink {
     const { root, catalog } = this.#deps;
     return {
       opened: ({ path, head, startUtcMs }) =>
         guarded(() => catalog.put(openRow(camera, relative(root, path), head, startUtcMs))),
       sealed: ({ path, trailer }) => guarded(() => catalog.put(sealedRow(camera, relative(root, path), trailer))),
       removed: (id) => guarded(() => catalog.remove(id)),
-      interrupted: (cause) => {
-        process.emitWarning(`Camera "${camera}" is not being recorded: ${cause.message}`, {
-          code: 'FOOTAGE_RECORDING',
-        });
-      },
-      resumed: (gap) => this.#noteGap(camera, gap),
+      interrupted: (cause) => warn(`Camera "${camera}" is not being recorded: ${cause.message}`),
+      left: (cause) => warn(`A segment of camera "${camera}" could not be sealed yet: ${cause.message}`),
+      resumed: (gap) => notes.add(gap),
     };
-  }
-
-  /** In the background: the recording goes on, whether or not its gap can be explained later. */
-  #noteGap(camera: string, gap: RecordingGap): void {
-    const { disk, root } = this.#deps;
-    const noting = appendGap(disk, join(root, camera), gap)
-      .catch((error: unknown) => {
-        process.emitWarning(`The gap of camera "${camera}" could not be noted: ${String(error)}`, {
-          code: 'FOOTAGE_RECORDING',
-        });
-      })
-      .finally(() => this.#noting.delete(noting));
-    this.#noting.add(noting);
-  }
-
-  /** Resolves when nothing is being written any more beside the segments. */
-  async settled(): Promise<void> {
-    await Promise.all(this.#noting);
   }
 
   #recover(camera: string): Promise<RecoveryReport[]> {

@@ -17,7 +17,10 @@ export interface ScanRequest {
   readonly seed: number;
   /** Also check the CRC32C of every payload (reads everything); otherwise payloads are hopped over. */
   readonly verify: boolean;
-  /** After damage, search on byte by byte (a hit needs header and payload CRC); otherwise stop there. */
+  /**
+   * After damage, search on byte by byte (a hit needs header and payload CRC); otherwise stop there. Bytes that the disk
+   * cannot read (EIO) are damage then; otherwise the scan rejects.
+   */
   readonly resync: boolean;
   /** At most this many records; then `stop` is `limit` and the scan can be taken up again at `next`. */
   readonly limit: number;

@@ -37,6 +37,8 @@ export interface ScrubStats {
   readonly begunUtcMs: number;
   /** End of the last reading, if none is under way, Unix ms. */
   readonly endedUtcMs: number | null;
+  /** What keeps it from reading on (it tries again), or from noting its place; null when nothing does. */
+  readonly problem: string | null;
 }
 
 export interface ScrubDeps {
@@ -65,6 +67,11 @@ const DEFAULTS = { periodMs: 30 * DAY_MS, bytesPerSecond: 8_000_000 };
 /** The longest that a timer may be set to. */
 const MAX_SLEEP_MS = DAY_MS;
 const PLACE_FILE = '.scrub';
+/** From a failure to the next try. */
+const RETRY_MS = 60_000;
+
+/** Called with each number of bytes that were read; resolves when more may be. */
+type Pace = (bytes: number) => Promise<void>;
 
 export class Scrub {
   readonly #deps: ScrubDeps;
@@ -83,7 +90,8 @@ export class Scrub {
     const checked = checkOptions(options);
     if (this.#stats?.running === true) throw new TypeError('a scrub of this archive is under way already');
     const place = (await this.#readPlace()) ?? this.#begin();
-    this.#stats = { ...(this.#stats ?? { segments: 0, bytes: 0, damaged: 0 }), running: true, ...timesOf(place) };
+    const counted = this.#stats ?? { segments: 0, bytes: 0, damaged: 0 };
+    this.#stats = { ...counted, running: true, problem: null, ...timesOf(place) };
     try {
       await this.#passes(place, checked, signal);
     } finally {
@@ -99,7 +107,7 @@ export class Scrub {
     let place = from;
     while (!signal.aborted) {
       if (place.endedUtcMs === null) {
-        place = await this.#pass(place, options, signal);
+        place = await this.#tryPass(place, options, signal);
         continue;
       }
       const waitMs = place.begunUtcMs + options.periodMs - this.#deps.now();
@@ -108,26 +116,46 @@ export class Scrub {
     }
   }
 
-  /** Goes on from a place, to the end of the archive or until the signal. */
-  async #pass(from: Place, options: Checked, signal: AbortSignal): Promise<Place> {
-    const { root, io } = this.#deps;
+  /** As `#pass`; what fails (too many open files, say) is tried again after a while. */
+  async #tryPass(from: Place, options: Checked, signal: AbortSignal): Promise<Place> {
     const pace = this.#pace(options.bytesPerSecond, signal);
+    try {
+      return await this.#pass(from, options, pace.read, signal);
+    } catch (error) {
+      if (signal.aborted) return from;
+      this.#note(error);
+      await pause(RETRY_MS, signal);
+      return (await this.#readPlace().catch(() => undefined)) ?? from;
+    } finally {
+      pace.end();
+    }
+  }
+
+  #note(error: unknown): void {
+    const problem = error instanceof Error ? error.message : String(error);
+    if (this.#stats !== null) this.#stats = { ...this.#stats, problem };
+  }
+
+  /** Goes on from a place, to the end of the archive or until the signal. */
+  async #pass(from: Place, options: Checked, pace: Pace, signal: AbortSignal): Promise<Place> {
+    const { root, io } = this.#deps;
     let place = from;
     const files = (await segmentFiles(io.disk, root)).map((file) => ({ ...file, place: relative(root, file.path) }));
     for (const file of files.filter((one) => one.place > from.after).toSorted((a, b) => (a.place < b.place ? -1 : 1))) {
-      await this.#segment(file, pace.read, options);
-      if (signal.aborted) break;
+      await this.#segment(file, pace, options, signal);
+      if (signal.aborted) return place;
       place = await this.#goTo({ ...place, after: file.place });
     }
-    pace.end();
     return signal.aborted ? place : this.#goTo({ ...place, endedUtcMs: this.#deps.now() });
   }
 
-  async #segment(file: SegmentFile, pace: (bytes: number) => Promise<void>, { onReport }: Checked): Promise<void> {
+  async #segment(file: SegmentFile, pace: Pace, { onReport }: Checked, signal: AbortSignal): Promise<void> {
     const { io, catalog, check } = this.#deps;
     // One that is open now is read when it is sealed, in the next pass at the latest.
     if (catalog.find(file.camera, file.id)?.state !== 'sealed') return;
     const report = await check.segment(file, undefined, pace);
+    // Whoever is closing does not wait for the end of a segment: what was not read is no finding.
+    if (signal.aborted) return;
     // It may have been removed while it was read.
     if (report.problems.length > 0 && !(await isThere(io.disk, file.path))) return;
     if (this.#stats === null) return;
@@ -137,7 +165,7 @@ export class Scrub {
     onReport?.(report);
   }
 
-  /** Waits so that no more is read than may be; not at all any more when the signal has aborted. */
+  /** Waits so that no more is read than may be; throws when the signal has aborted. */
   #pace(bytesPerSecond: number, signal: AbortSignal) {
     const share = this.#deps.recordingFirst?.share(performance.now());
     let dueMs = performance.now();
@@ -149,6 +177,7 @@ export class Scrub {
         waitMs = share?.owedMs?.(performance.now()) ?? 0;
       }
       await pause(dueMs - performance.now(), signal);
+      signal.throwIfAborted();
     };
     return { read, end: () => share?.end?.() };
   }
@@ -167,8 +196,10 @@ export class Scrub {
       }
       // Not synced: a place that is lost costs another reading.
       await io.disk.rename(`${path}.new`, path);
+      if (this.#stats !== null) this.#stats = { ...this.#stats, problem: null };
     } catch (error) {
-      throw ioError(error, `writing ${path}`);
+      // On a full disk, say: it goes on, and a restart begins where it could last be noted.
+      this.#note(ioError(error, `writing ${path}`));
     }
     return place;
   }

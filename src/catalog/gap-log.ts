@@ -67,14 +67,24 @@ function isGap(value: unknown): value is NotedGap {
 
 /** The timeline with the cause of each gap of which one was noted: the one that covers most of it. */
 export function withCauses(timeline: Timeline, noted: readonly NotedGap[]): Timeline {
-  return noted.length === 0 ? timeline : { ...timeline, gaps: timeline.gaps.map((gap) => withCause(gap, noted)) };
+  if (noted.length === 0) return timeline;
+  const inOrder = noted.toSorted((a, b) => a.startUtcMs - b.startUtcMs);
+  // Both in order: what ends before a gap begins is of no interest to the gaps behind it.
+  let first = 0;
+  const gaps = timeline.gaps.map((gap) => {
+    while ((inOrder[first]?.endUtcMs ?? Infinity) <= gap.startUtcMs) first++;
+    return withCause(gap, inOrder, first);
+  });
+  return { ...timeline, gaps };
 }
 
-function withCause(gap: UtcSpan, noted: readonly NotedGap[]): TimelineGap {
-  const covered = (one: UtcSpan) => Math.min(gap.endUtcMs, one.endUtcMs) - Math.max(gap.startUtcMs, one.startUtcMs);
-  const best = noted.reduce<NotedGap | undefined>(
-    (most, one) => (covered(one) > (most === undefined ? 0 : covered(most)) ? one : most),
-    undefined,
-  );
+function withCause(gap: UtcSpan, noted: readonly NotedGap[], first: number): TimelineGap {
+  let best: { readonly cause: ErrorCode; readonly coveredMs: number } | undefined;
+  for (let i = first; i < noted.length; i++) {
+    const one = noted[i];
+    if (one === undefined || one.startUtcMs >= gap.endUtcMs) break;
+    const coveredMs = Math.min(gap.endUtcMs, one.endUtcMs) - Math.max(gap.startUtcMs, one.startUtcMs);
+    if (coveredMs > (best?.coveredMs ?? 0)) best = { cause: one.cause, coveredMs };
+  }
   return best === undefined ? gap : { ...gap, cause: best.cause };
 }

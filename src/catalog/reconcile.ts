@@ -7,7 +7,7 @@ import { ioError, systemCode } from '../errors.ts';
 import type { Head } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import { type Disk, openIfThere, type SegmentIo } from '../segment/disk.ts';
-import { indexPathOf, isCameraName, journalPathOf, segmentIdOf } from '../segment/layout.ts';
+import { indexPathOf, isCameraName, journalPathOf, repairedSegmentOf, segmentIdOf } from '../segment/layout.ts';
 import { hasSealedPrefix, OpenSegmentReader, readTrailer } from '../segment/reader.ts';
 import { extentOf } from '../segment/summary.ts';
 import type { Catalog, RowTrack, SegmentRow } from './catalog.ts';
@@ -24,8 +24,8 @@ export interface SegmentFile {
   readonly id: string;
   readonly path: string;
   readonly hasIndex: boolean;
-  /** A repair of it is under way, or was interrupted: its row may be of before. */
-  readonly inRepair: boolean;
+  /** A repair of it is under way, or was made: the catalog's last changes may have been lost since. */
+  readonly wasRepaired: boolean;
 }
 
 /** Files read at once: enough for the threads of the pool, and few enough to be open together. */
@@ -42,7 +42,7 @@ export async function reconcile(archive: string, catalog: Catalog, io: SegmentIo
     // Compared in place: `relative` would cost more than listing the folders.
     const placed =
       row !== undefined && file.path.endsWith(row.path) && file.path.length === archive.length + 1 + row.path.length;
-    return !(placed && !file.inRepair && (row.state === 'sealed' || file.hasIndex));
+    return !(placed && !file.wasRepaired && (row.state === 'sealed' || file.hasIndex));
   });
   const unreadable: Unreadable[] = [];
   for (let first = 0; first < changed.length; first += BATCH) {
@@ -51,7 +51,7 @@ export async function reconcile(archive: string, catalog: Catalog, io: SegmentIo
     catalog.together(() => {
       rows.forEach((row, i) => {
         if ('reason' in row) unreadable.push(row);
-        else if (batch[i]?.inRepair === true) replace(catalog, row);
+        else if (batch[i]?.wasRepaired === true) replace(catalog, row);
         else catalog.put(row);
       });
     });
@@ -77,12 +77,13 @@ export async function segmentFiles(disk: Disk, archive: string): Promise<Segment
     if (!isCameraName(camera)) continue;
     await segmentsBelow(disk, join(archive, camera), (folder, names) => {
       const present = new Set(names);
+      const repaired = new Set(names.flatMap((name) => repairedSegmentOf(name) ?? []));
       for (const name of names) {
         const id = segmentIdOf(name);
         if (id === undefined) continue;
         const hasIndex = present.has(indexPathOf(name));
-        const inRepair = present.has(journalPathOf(name));
-        found.push({ camera, id, path: `${folder}/${name}`, hasIndex, inRepair });
+        const wasRepaired = present.has(journalPathOf(name)) || repaired.has(name);
+        found.push({ camera, id, path: `${folder}/${name}`, hasIndex, wasRepaired });
       }
     });
   }

@@ -64,6 +64,7 @@ async function recoverFile(path: string, deps: RecoverDeps): Promise<Recovery> {
 async function finishRepair(file: string, deps: RecoverDeps): Promise<Recovery> {
   const repair = await repairSegment(file, deps);
   if (repair.outcome === 'sound') return recoverSegment(file, deps);
+  if (repair.outcome === 'removed') return { outcome: 'empty' };
   if (repair.outcome !== 'repaired') return repair;
   const { trailer, frames, unreferenced } = repair;
   return { outcome: 'sealed', trailer, frames, unreferenced, damaged: [] };

@@ -9,7 +9,10 @@ import { FootageError, ioError, systemCode } from '../errors.ts';
 import { type Database, isBusy, openDatabase } from './sqlite.ts';
 
 export interface WriterLock {
-  /** Whether it still guards the camera: not when somebody has removed the camera's folder, and with it the lock's file. */
+  /**
+   * Whether it still guards the camera: not when somebody has removed the camera's folder, and with it the lock's file.
+   * @throws FootageError E_IO when that cannot be told
+   */
   holds(): Promise<boolean>;
   /** Idempotent. */
   release(): void;
@@ -31,12 +34,21 @@ export function tryLock(cameraDirectory: string): WriterLock | undefined {
   const { ino } = statSync(path);
   let released = false;
   return {
-    holds: async () => (await stat(path).catch(() => undefined))?.ino === ino,
+    holds: () => isInode(path, ino),
     release: () => {
       if (!released) held.close();
       released = true;
     },
   };
+}
+
+async function isInode(path: string, ino: number): Promise<boolean> {
+  try {
+    return (await stat(path)).ino === ino;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return false;
+    throw ioError(error, `looking for ${path}`);
+  }
 }
 
 function lockError(error: unknown, path: string): Error {

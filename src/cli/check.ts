@@ -107,6 +107,8 @@ function repairLines({ repair, remaining }: RepairReport): string[] {
       return ['repaired'];
     case 'set-aside':
       return [`set aside as ${repair.path}`];
+    case 'removed':
+      return ['removed: nothing was recorded in it'];
     case 'skipped':
       return [`not repaired: ${repair.reason}`];
     default:

@@ -172,11 +172,11 @@ function jobNumber(text: string): number {
   throw new InvalidArgumentError('Write a whole number from 1 to 64.');
 }
 
-/** Undefined: not at all. */
-function scrubPeriod(text: string): number | undefined {
+/** 0: not at all. */
+function scrubPeriod(text: string): number {
   const [, number, unit] = /^(\d+(?:\.\d+)?)([dhms])$/.exec(text) ?? [];
   const unitMs = { d: DAY_MS, h: 3_600_000, m: 60_000, s: 1000 }[unit ?? ''];
-  if (text === 'off') return undefined;
+  if (text === 'off') return 0;
   if (unitMs !== undefined && Number(number) > 0) return Number(number) * unitMs;
   throw new InvalidArgumentError('Write off, or a time such as 30d or 12h.');
 }

@@ -16,7 +16,8 @@ interface ServeFlags {
   readonly serverBurst: number;
   readonly realTime?: number;
   /** Absent: off. */
-  readonly scrub?: number;
+  /** How often all segments are read, ms; 0: never. */
+  readonly scrub: number;
   readonly scrubRate: number;
 }
 
@@ -26,7 +27,7 @@ export async function runServe(flags: ServeFlags): Promise<void> {
   try {
     const server = await listen(archive, flags.host, flags.port);
     process.stdout.write(`listening on ${server.url}\n`);
-    if (flags.scrub !== undefined) scrub(archive, flags.scrub, flags.scrubRate, signal);
+    if (flags.scrub > 0) scrub(archive, flags.scrub, flags.scrubRate, signal);
     if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
     await server.close();
   } finally {

@@ -2,8 +2,9 @@
  * When the disk fails under a recording: which failures a recording outlives, when it tries again, and the segments that
  * it had to leave, until recovery can seal them.
  */
+import { dirname } from 'node:path';
 import { type ErrorCode, FootageError, ioError } from '../errors.ts';
-import { isThere } from '../segment/disk.ts';
+import { isThere, syncPath } from '../segment/disk.ts';
 import { type RecoverOptions, recoverSegment } from '../segment/recover.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Ledger, SegmentAccount } from './ledger.ts';
@@ -60,14 +61,19 @@ export interface LeftSegment {
 }
 
 export interface LeftSegmentsDeps extends RecoverOptions {
-  readonly sealed: (segment: { readonly path: string; readonly trailer: Trailer }) => void;
-  readonly removed: (id: string) => void;
+  /** Folder of the archive. */
+  readonly archive: string;
+  readonly sink: {
+    sealed(segment: { readonly path: string; readonly trailer: Trailer }): void;
+    removed(id: string): void;
+  };
 }
 
 export class LeftSegments {
   readonly #deps: LeftSegmentsDeps;
   readonly #ledger: Ledger;
   #left: LeftSegment[] = [];
+  #backoff = new Backoff();
   #recovering: Promise<void> | undefined;
 
   constructor(deps: LeftSegmentsDeps, ledger: Ledger) {
@@ -77,11 +83,18 @@ export class LeftSegments {
 
   add(segment: LeftSegment): void {
     this.#left.push(segment);
+    this.#backoff.failed(performance.now());
   }
 
   /** What keeps the first of them from being sealed. */
   get cause(): FootageError | undefined {
     return this.#left[0]?.cause;
+  }
+
+  /** As `recover`, unless there are none, or they have been tried only lately. */
+  recoverIfDue(nowMs: number): Promise<void> | undefined {
+    if (this.#left.length === 0 || this.#recovering !== undefined || !this.#backoff.isDue(nowMs)) return undefined;
+    return this.recover();
   }
 
   /** Seals those that can be sealed now; the others stay. One call at a time does the work. */
@@ -99,6 +112,8 @@ export class LeftSegments {
       if (cause !== undefined) still.push({ ...segment, cause });
     }
     this.#left = [...still, ...this.#left];
+    if (still.length > 0) this.#backoff.failed(performance.now());
+    else this.#backoff = new Backoff();
   }
 
   /** Undefined when there is nothing left to do. */
@@ -109,7 +124,9 @@ export class LeftSegments {
     if (recovery.outcome === 'failed') return recovery.error;
     if (recovery.outcome !== 'sealed') return this.#gone(id, account);
     const { trailer } = recovery;
-    this.#deps.sealed({ path, trailer });
+    // What the recorder has promised of its names may have failed with the rest.
+    await syncPath(this.#deps.disk, dirname(path), this.#deps.archive);
+    this.#deps.sink.sealed({ path, trailer });
     this.#ledger.settle(
       account,
       trailer.tracks.map(({ samples }) => samples),
@@ -118,7 +135,7 @@ export class LeftSegments {
   }
 
   #gone(id: string, account: SegmentAccount): undefined {
-    this.#deps.removed(id);
+    this.#deps.sink.removed(id);
     this.#ledger.settle(account, []);
     return undefined;
   }

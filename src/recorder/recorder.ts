@@ -10,6 +10,7 @@
  * after a cut at the hard size limit); the UTC of an appended sample never changes.
  */
 import { randomBytes } from 'node:crypto';
+import { dirname } from 'node:path';
 import { FootageError } from '../errors.ts';
 import { TrackClock } from '../format/clock.ts';
 import type { Head, TrackEnd } from '../format/records.ts';
@@ -43,6 +44,8 @@ export interface SegmentSink {
   removed(id: string): void;
   /** The disk has failed: nothing is recorded until it can be. */
   interrupted(cause: FootageError): void;
+  /** A segment that is written no more could not be sealed: it is tried again. */
+  left(cause: FootageError): void;
   /** It goes on. */
   resumed(gap: RecordingGap): void;
 }
@@ -140,8 +143,7 @@ export class Recorder {
     );
     this.#ledger = new Ledger(tracks.length);
     const { disk, native, flusher, sink } = deps;
-    const { sealed, removed } = { sealed: sink.sealed.bind(sink), removed: sink.removed.bind(sink) };
-    this.#left = new LeftSegments({ disk, native, flusher, sealed, removed }, this.#ledger);
+    this.#left = new LeftSegments({ disk, native, flusher, sink, archive: dirname(deps.directory) }, this.#ledger);
   }
 
   stats(): RecordingStats {
@@ -160,7 +162,7 @@ export class Recorder {
 
   /** Records until `frames` ends, `stop` aborts, or something fails; then everything is sealed. */
   async record(frames: AsyncIterable<Frame>, stop: AbortSignal): Promise<void> {
-    const stopTicking = this.#deps.flusher.every(this.#options.flushIntervalMs, () => this.#flush());
+    const stopTicking = this.#deps.flusher.every(this.#options.flushIntervalMs, () => this.#tick());
     try {
       for await (const frame of untilAborted(frames, stop)) {
         await this.#accept(frame);
@@ -238,6 +240,15 @@ export class Recorder {
     if (this.#early.length > MAX_EARLY_FRAMES) this.#early.shift();
   }
 
+  /** Sound that waited for a picture that did not come. */
+  #dropEarly(): void {
+    for (const { track } of this.#early) {
+      const state = this.#states[track];
+      if (state !== undefined) state.dropped++;
+    }
+    this.#early = [];
+  }
+
   async #beginRun(frame: PlacedFrame): Promise<void> {
     const { startUtcMs } = this.#options;
     // A later run of a source without wall times (a file with a pause) goes on with the same clock.
@@ -283,7 +294,9 @@ export class Recorder {
       const pts = frame.dts + frame.compositionOffset;
       const startUtcMs =
         run === undefined ? this.#deps.now() : wallTimeOf(run.anchor, pts, this.#leadingState.track.timescale);
-      this.#interrupt(error, startUtcMs, this.#ledger.lost);
+      const lostBefore = this.#ledger.lost;
+      this.#loseRest();
+      this.#interrupt(error, startUtcMs, lostBefore);
     }
   }
 
@@ -325,7 +338,7 @@ export class Recorder {
     if (this.#segment !== undefined) this.#closeSegment(this.#segment, undefined);
     for (const state of this.#states) state.reset();
     this.#latestS = undefined;
-    this.#early = [];
+    this.#dropEarly();
     this.#run = undefined;
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -351,7 +364,12 @@ export class Recorder {
     await Promise.allSettled([writer.discardIndex(), writer.close()]);
   }
 
-  #flush(): void {
+  /** At every tick: flushes what is being written, and tries to seal what had to be left. */
+  #tick(): void {
+    if (this.#interruption === undefined) {
+      const recovering = this.#left.recoverIfDue(performance.now());
+      if (recovering !== undefined) this.#inBackground(recovering);
+    }
     const segment = this.#segment;
     if (segment === undefined || segment.flushes >= MAX_FLUSHES) return;
     this.#inBackground(segment.flush().catch((error: unknown) => this.#failed(segment, error)));
@@ -376,6 +394,7 @@ export class Recorder {
     if (account.abandoned || account.settled) return;
     if (!this.#outlives(error)) {
       this.#failure ??= error;
+      this.#inBackground(writer.close());
       return;
     }
     // What was written since the last good sync may be in memory only.
@@ -383,16 +402,24 @@ export class Recorder {
     const lostBefore = this.#ledger.lost;
     this.#ledger.abandon(account, unsynced);
     if (this.#segment === segment) this.#leave(segment, error, unsynced, lostBefore);
+    else this.#deps.sink.left(error);
     const left = { id: writer.id, path: writer.path, account, cause: error };
     const rewriteFrom = unsynced ? writer.durableTo : undefined;
-    this.#inBackground(writer.close().then(() => this.#left.add({ ...left, rewriteFrom })));
+    // Also when it cannot be closed well: nobody uses it any more.
+    const add = () => this.#left.add({ ...left, rewriteFrom });
+    this.#inBackground(writer.close().then(add, add));
   }
 
   /** The segment that is being written cannot be: the recording is interrupted. */
   #leave(segment: OpenSegment, cause: FootageError, unsynced: boolean, lostBefore: readonly number[]): void {
     this.#segment = undefined;
-    for (const state of this.#states) this.#ledger.lose(state.index, state.dropRest());
+    this.#loseRest();
     this.#interrupt(cause, segment.endUtcMs(unsynced), lostBefore);
+  }
+
+  /** Sound that waits for its group, or its length: it must not begin the segment behind the gap. */
+  #loseRest(): void {
+    for (const state of this.#states) this.#ledger.lose(state.index, state.dropRest());
   }
 
   #interrupt(cause: FootageError, startUtcMs: number, lostBefore: readonly number[]): void {
@@ -411,7 +438,6 @@ export class Recorder {
     const { startUtcMs, cause } = interruption;
     const lost = this.#ledger.lost.map((count, i) => count - (interruption.lostBefore[i] ?? 0));
     this.#deps.sink.resumed({ startUtcMs, endUtcMs, cause: cause.code, lost });
-    this.#inBackground(this.#left.recover());
   }
 
   /**
@@ -421,6 +447,7 @@ export class Recorder {
   async #finish(): Promise<void> {
     const segment = this.#segment;
     if (segment !== undefined && this.#failure === undefined) this.#closeSegment(segment, undefined);
+    this.#dropEarly();
     while (this.#background.size > 0) await Promise.all(this.#background);
     await this.#left.recover();
     this.#failure ??= this.#interruption?.cause ?? this.#left.cause;

@@ -73,6 +73,11 @@ export function journalPathOf(segmentFile: string): string {
   return `${segmentFile}.repairing`;
 }
 
+/** Name of the segment beside which a repair has kept a file of this name. */
+export function repairedSegmentOf(name: string): string | undefined {
+  return /^(.*\.mp4)\.before-repair-\d+$/.exec(name)?.[1];
+}
+
 /** Where the bytes are kept that the repair number `repair` of a segment replaced. */
 export function keptPathOf(segmentFile: string, repair: number): string {
   return `${segmentFile}.before-repair-${repair}`;

@@ -52,6 +52,8 @@ export interface RecoverOptions extends SegmentIo {
 }
 
 const REWRITE_BYTES = 2 ** 20;
+/** What a disk fails to read at once, at the most. */
+const BLOCK_BYTES = 4096;
 
 export async function recoverSegment(path: string, options: RecoverOptions): Promise<Recovery> {
   const file = await options.disk.open(path, 'r+').catch((error: unknown) => {
@@ -73,15 +75,27 @@ export async function recoverSegment(path: string, options: RecoverOptions): Pro
 async function rewrite(file: DiskFile, from: number): Promise<void> {
   const { size } = await file.stat();
   for (let at = from; at < size; at += REWRITE_BYTES) {
-    await writeAll(file, [await readUpTo(file, at, Math.min(REWRITE_BYTES, size - at))], at);
+    await rewritePart(file, at, Math.min(REWRITE_BYTES, size - at));
+  }
+}
+
+/** What the disk cannot read stays as it is: the scan takes it as damage. */
+async function rewritePart(file: DiskFile, at: number, length: number): Promise<void> {
+  try {
+    await writeAll(file, [await readUpTo(file, at, length)], at);
+  } catch (error) {
+    if (!(error instanceof FootageError && systemCode(error.cause) === 'EIO')) throw error;
+    const half = Math.ceil(length / 2 / BLOCK_BYTES) * BLOCK_BYTES;
+    if (half >= length) return;
+    await rewritePart(file, at, half);
+    await rewritePart(file, at + half, length - half);
   }
 }
 
 /** Whether `moov` is the one that the trailer names. */
 export async function tablesHold(file: DiskFile, trailer: Trailer, native: Native): Promise<boolean> {
-  const moov = new Uint8Array(trailer.moov.length);
-  const { bytesRead } = await file.read(moov, 0, moov.byteLength, trailer.moov.offset);
-  return bytesRead === moov.byteLength && native.crc32c(moov) === trailer.moov.crc;
+  const moov = await readUpTo(file, trailer.moov.offset, trailer.moov.length);
+  return moov.byteLength === trailer.moov.length && native.crc32c(moov) === trailer.moov.crc;
 }
 
 /** A trailer that holds: the 16 bytes are written again, whatever they are now. */

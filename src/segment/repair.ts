@@ -23,6 +23,8 @@ import { extentOf } from './summary.ts';
 export type Repair =
   /** Nothing was wrong, and nothing was changed. */
   | { readonly outcome: 'sound' }
+  /** Nothing was recorded in it: the files are gone. */
+  | { readonly outcome: 'removed' }
   | {
       readonly outcome: 'repaired';
       readonly trailer: Trailer;
@@ -69,7 +71,7 @@ async function repairOnce(path: string, options: RepairOptions): Promise<Repair>
     if (journal !== undefined) await undoUnfinished(file, journal, options);
     const examined = await examine(file, path, options, { wasSealed: options.wasSealed ?? journal !== undefined });
     if (examined.wasSealed) return await repairToEnd(file, path, examined, journal, options);
-    return await repairOpen(file, path, examined, options);
+    return await repairOpen(file, path, examined, journal, options);
   } finally {
     await file.close();
   }
@@ -90,20 +92,23 @@ async function repairOpen(
   file: DiskFile,
   path: string,
   examined: Examination,
+  interrupted: Journal | undefined,
   options: RepairOptions,
 ): Promise<Repair> {
   const { head, problems } = examined;
-  if (head === undefined) return setAside(path, problems, options.disk);
-  const changes = headChange(examined, head, options.native);
-  if (changes.length > 0) {
-    const journal = await beginJournal(file, path, changes, undefined, options);
+  const { size } = await file.stat();
+  // One that was begun and never written is recovery's.
+  if (head === undefined && size > DATA_START) return setAside(path, problems, options.disk);
+  const changes = head === undefined ? [] : headChange(examined, head, options.native);
+  if (changes.length > 0 || interrupted !== undefined) {
+    const journal = await beginJournal(file, path, changes, interrupted, options);
     await overwrite(file, changes, options);
     await keepJournal(options.disk, path, journal.repair);
   }
   const recovery = await recoverSegment(path, options);
   if (recovery.outcome === 'failed') return recovery;
   if (recovery.outcome === 'set-aside') return { ...recovery, problems };
-  if (recovery.outcome === 'empty') return { outcome: 'sound' };
+  if (recovery.outcome === 'empty') return { outcome: 'removed' };
   const { trailer, frames, unreferenced } = recovery;
   const done: Repaired = {
     ...{ outcome: 'repaired', trailer, problems, frames, unreferenced, lostFrames: null, kept: null },

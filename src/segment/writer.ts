@@ -64,11 +64,14 @@ export class SegmentWriter {
   /** End of the last whole record in the file. */
   #position = 0;
   #durableTo = 0;
+  #closing: Promise<void> | undefined;
   #pending: Pending[] = [];
   #pendingBytes = 0;
   #writing: Promise<void> | undefined;
   /** The first failed write: nothing is written behind it, and every later wait reports it. */
   #failure: unknown;
+  /** The first sync that failed: one that comes after it may succeed, and says nothing about what this one covered. */
+  #syncFailure: unknown;
   /** Records written but not yet in the pseudo-header, and where they begin and end. */
   #unindexed: Uint8Array[] = [];
   #indexedTo = DATA_START;
@@ -234,8 +237,12 @@ export class SegmentWriter {
 
   /** Both are waited for even when one fails: `close` must not take the descriptors from a sync that still uses them. */
   async #sync(): Promise<void> {
-    const syncing = [this.#entries, this.#options.flusher.flush([this.#file.fd, this.#index.fd])];
-    for (const result of await Promise.allSettled(syncing)) if (result.status === 'rejected') throw result.reason;
+    const flushing = this.#options.flusher.flush([this.#file.fd, this.#index.fd]).catch((error: unknown) => {
+      this.#syncFailure ??= error;
+    });
+    const [entries] = await Promise.allSettled([this.#entries, flushing]);
+    if (this.#syncFailure !== undefined) throw this.#syncFailure;
+    if (entries.status === 'rejected') throw entries.reason;
   }
 
   /** `covered.records` counts from the beginning: flushes may overlap, and another may have written a block since. */
@@ -267,13 +274,15 @@ export class SegmentWriter {
     const reader = await OpenSegmentReader.open(this.#file, this.path, { disk, native });
     if (reader === undefined) throw ioError(new Error('the head does not read back'), 'sealing a segment');
     await reader.refresh();
-    return sealSegment(this.#file, reader.contents(false), {
+    const trailer = await sealSegment(this.#file, reader.contents(false), {
       dataEnd,
       recovered: false,
       repairGeneration: 0,
       flush: () => this.#sync(),
       native,
     });
+    await this.#checkPath();
+    return trailer;
   }
 
   /** Removes the pseudo-header of a sealed segment. */
@@ -281,8 +290,13 @@ export class SegmentWriter {
     await removeFile(this.#options.disk, indexPathOf(this.path));
   }
 
-  /** Closes both files. The segment stays as it is: sealed, or open and recoverable. */
-  async close(): Promise<void> {
+  /** Closes both files. The segment stays as it is: sealed, or open and recoverable. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     await this.written().catch(() => undefined);
     // A flush may still be about to write its sub-block.
     await Promise.allSettled(this.#flushes);

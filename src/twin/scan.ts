@@ -15,6 +15,9 @@ const SMALL_WINDOW = 256 << 10;
 const LARGE_WINDOW = 512 << 10;
 const BUFFER_BYTES = MAX_PAYLOAD + DELIMITER_BYTES;
 
+/** What a disk fails to read at once, at the most: a page. */
+const BLOCK_BYTES = 4096;
+
 const TYPE = { head: 1, configuration: 2, anchor: 3, group: 5, end: 7 } as const;
 
 const fstatAsync = promisify(fstat);
@@ -37,14 +40,17 @@ export interface ScanSource {
 /** The part of the file that is in memory. */
 class Window {
   readonly #source: ScanSource;
+  readonly #tolerant: boolean;
   readonly #buffer: Buffer;
   #start = 0;
   #size = 0;
   /** Nothing at or behind it is read. */
   end: number;
 
-  constructor(source: ScanSource, from: number, end: number) {
+  /** `tolerant`: bytes that the disk cannot read are zeros, in which nothing is valid; otherwise they end the scan. */
+  constructor(source: ScanSource, from: number, end: number, tolerant: boolean) {
     this.#source = source;
+    this.#tolerant = tolerant;
     this.#buffer = Buffer.allocUnsafeSlow(Math.min(BUFFER_BYTES, Math.max(0, end - from)));
     this.end = end;
   }
@@ -66,12 +72,24 @@ class Window {
     return this.#buffer.subarray(at - this.#start, this.#size);
   }
 
+  /** Reads behind what is held; of what cannot be read the rest of its block is taken as zeros. */
+  async #read(position: number, length: number): Promise<number> {
+    try {
+      return (await this.#source.read(this.#buffer, this.#size, length, position)).bytesRead;
+    } catch (error) {
+      if (!this.#tolerant || (error as NodeJS.ErrnoException).code !== 'EIO') throw error;
+      const skipped = Math.min(length, BLOCK_BYTES - (position % BLOCK_BYTES));
+      this.#buffer.fill(0, this.#size, this.#size + skipped);
+      return skipped;
+    }
+  }
+
   async #fill(at: number, ahead: number): Promise<void> {
     const want = Math.min(ahead, this.#buffer.length, this.end - at);
     this.#start = at;
     this.#size = 0;
     while (this.#size < want) {
-      const { bytesRead } = await this.#source.read(this.#buffer, this.#size, want - this.#size, at + this.#size);
+      const bytesRead = await this.#read(at + this.#size, want - this.#size);
       if (bytesRead === 0) {
         this.end = at + this.#size; // truncated meanwhile
         return;
@@ -96,7 +114,7 @@ class Scanner {
 
   constructor(source: ScanSource, request: SourceScan) {
     this.#request = request;
-    this.#window = new Window(source, request.from, Math.min(request.to, source.size));
+    this.#window = new Window(source, request.from, Math.min(request.to, source.size), request.resync);
     this.#pos = request.from;
   }
 

@@ -18,7 +18,16 @@ test(
     const folder = await temporaryFolder();
     for (const name of ['fresh', 'torn', 'mended']) await mkdir(join(folder, name));
     const subjects = await makeSubjects(folder);
-    const summary = { count: COUNT, seed: SEED, harmless: 0, sound: 0, repaired: 0, 'set-aside': 0, failed: 0 };
+    const summary = {
+      count: COUNT,
+      seed: SEED,
+      harmless: 0,
+      sound: 0,
+      repaired: 0,
+      'set-aside': 0,
+      removed: 0,
+      failed: 0,
+    };
     const [kinds, places, failures] = [new Set<string>(), new Set<string>(), [] as string[]];
     for (let i = 0; i < COUNT; i++) {
       for (const subject of subjects.slice(i % 3, (i % 3) + 1)) {

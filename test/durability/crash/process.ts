@@ -113,6 +113,9 @@ export class ArchiveProcess {
       interrupted: (cause) => {
         throw cause;
       },
+      left: (cause) => {
+        throw cause;
+      },
       resumed: () => undefined,
     };
     const deps = { ...this.#disk.io, flusher: this.flusher, directory, camera: uuid, sink };
