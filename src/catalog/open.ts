@@ -1,8 +1,8 @@
 /** Opening the folder of an archive: that it is there, whether it can be written, and its catalog, held against the files. */
 import { constants } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { FootageError } from '../errors.ts';
-import { type Disk, makeDirectory, type SegmentIo, syncIfPossible } from '../segment/disk.ts';
+import { type Disk, isThere, makeDirectory, type SegmentIo, syncIfPossible } from '../segment/disk.ts';
 import { isCameraName } from '../segment/layout.ts';
 import type { Catalog } from './catalog.ts';
 import { reconcile, type Unreadable } from './reconcile.ts';
@@ -16,11 +16,19 @@ export async function openFolder(disk: Disk, root: string, create: boolean): Pro
   const found = await disk.stat(root).catch(() => undefined);
   if (found?.isDirectory() === false) throw missing(`${root} is a file`);
   if (create) {
-    const [, ...parents] = await makeDirectory(disk, root);
-    for (const parent of parents) await syncIfPossible(disk, parent);
+    await makeDirectory(disk, root);
+    // Whoever made the folders may have died before they were durable; what has a catalog has outlived that. The entry of
+    // the archive itself becomes durable with the first segment (S1).
+    if (!(await isThere(disk, join(root, 'catalog.db')))) await syncAbove(disk, dirname(root));
   } else if (found === undefined || !(await looksLikeArchive(disk, root))) {
     throw missing(`There is no archive at ${root}`);
   }
+}
+
+async function syncAbove(disk: Disk, folder: string): Promise<void> {
+  const parent = dirname(folder);
+  await syncIfPossible(disk, parent);
+  if (parent !== dirname(parent)) await syncAbove(disk, parent);
 }
 
 function missing(what: string): FootageError {
