@@ -26,6 +26,8 @@ constexpr size_t kLargeWindow = 512 << 10;
 constexpr size_t kBufferBytes = kMaxPayload + kDelimiterBytes;
 // What a disk fails to read at once, at the most: a page.
 constexpr uint64_t kBlockBytes = 4096;
+// Of which so many in one scan are bad sectors; more is a disk that is gone, and may come back.
+constexpr int kMaxSkipped = 256;
 
 enum Type : uint8_t {
   kHead = 1,
@@ -89,7 +91,7 @@ class Window {
     while (size_ < want) {
       const ssize_t got = pread(fd_, bytes_.get() + size_, want - size_, static_cast<off_t>(at + size_));
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0 && errno == EIO && tolerant_) {
+      if (got < 0 && errno == EIO && tolerant_ && skipped_ < kMaxSkipped) {
         SkipBlock(want);
         continue;
       }
@@ -107,12 +109,14 @@ class Window {
     const size_t left = static_cast<size_t>(kBlockBytes - (start_ + size_) % kBlockBytes);
     const size_t length = std::min(left, want - size_);
     std::memset(bytes_.get() + size_, 0, length);
+    ++skipped_;
     size_ += length;
   }
 
   const int fd_;
   uint64_t end_;
   const bool tolerant_;
+  int skipped_ = 0;
   uint64_t start_ = 0;
   size_t size_ = 0;
   const std::unique_ptr<uint8_t[]> bytes_;
@@ -128,7 +132,9 @@ struct Record {
 class Scanner {
  public:
   explicit Scanner(const ScanInput& input)
-      : input_(input), window_(input.fd, ClampToFile(input.fd, input.to), input.resync), pos_(input.from) {}
+      : input_(input),
+        window_(input.fd, ClampToFile(input.fd, input.to), input.verify || input.resync),
+        pos_(input.from) {}
 
   void Run(ScanOutput& out) {
     out.stop = Loop(out);

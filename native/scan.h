@@ -9,7 +9,8 @@
 //   whole
 //      exceeds kMaxPayload,
 //   4. the payload CRC holds, where it is asked for: with `verify`, and for a record found by a search.
-// With `resync` bytes that the disk cannot read (EIO) are damage as any other; without, they fail the scan.
+// Bytes that the disk cannot read (EIO) are damage as any other where damage is looked for (`verify`,
+// `resync`); a scan that only hops fails.
 #pragma once
 
 #include <cstdint>

@@ -18,8 +18,8 @@ export interface ScanRequest {
   /** Also check the CRC32C of every payload (reads everything); otherwise payloads are hopped over. */
   readonly verify: boolean;
   /**
-   * After damage, search on byte by byte (a hit needs header and payload CRC); otherwise stop there. Bytes that the disk
-   * cannot read (EIO) are damage then; otherwise the scan rejects.
+   * After damage, search on byte by byte (a hit needs header and payload CRC); otherwise stop there. With this or `verify`
+   * bytes that the disk cannot read (EIO) are damage; otherwise they reject the scan.
    */
   readonly resync: boolean;
   /** At most this many records; then `stop` is `limit` and the scan can be taken up again at `next`. */

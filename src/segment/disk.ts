@@ -100,6 +100,51 @@ export async function readUpTo(file: DiskFile, position: number, length: number)
   return bytes.subarray(0, done);
 }
 
+/** What a disk fails to read at once, at the most: a page. */
+const BLOCK_BYTES = 4096;
+/** Of which so many are bad sectors; more is a disk that is gone, and may come back. */
+const MAX_SKIPPED = 256;
+
+/**
+ * The file, with zeros where the disk cannot read it (EIO): for those who check what they read, to whom such bytes are
+ * damage as any other.
+ */
+export function withZeros(file: DiskFile): DiskFile {
+  let skipped = 0;
+  return {
+    fd: file.fd,
+    read: (into, offset, length, position) =>
+      file.read(into, offset, length, position).catch(async (error: unknown) => {
+        if (systemCode(error) !== 'EIO' || ++skipped > MAX_SKIPPED) throw error;
+        const { size } = await file.stat();
+        const bytesRead = Math.max(0, Math.min(length, BLOCK_BYTES - (position % BLOCK_BYTES), size - position));
+        into.fill(0, offset, offset + bytesRead);
+        return { bytesRead };
+      }),
+    writev: (buffers, position) => file.writev(buffers, position),
+    stat: () => file.stat(),
+    truncate: (length) => file.truncate(length),
+    sync: () => file.sync(),
+    close: () => file.close(),
+  };
+}
+
+/** How far the head and the configurations of a segment may reach. */
+const BEGINNING_BYTES = 2 ** 20;
+
+/**
+ * Before a segment is given up as one that cannot be understood: what cannot be read now may be readable later.
+ * @throws FootageError E_IO
+ */
+export async function checkReadable(disk: Disk, path: string): Promise<void> {
+  const file = await openIfThere(disk, path);
+  try {
+    if (file !== undefined) await readUpTo(file, 0, BEGINNING_BYTES);
+  } finally {
+    await file?.close();
+  }
+}
+
 /** Opens a file for reading; undefined if there is none. */
 export async function openIfThere(disk: Disk, path: string): Promise<DiskFile | undefined> {
   try {

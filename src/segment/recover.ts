@@ -10,12 +10,14 @@ import type { Native } from '../native-types.ts';
 import { clocksOf, ContentsBuilder, type SegmentContents } from './contents.ts';
 import {
   type Disk,
+  checkReadable,
   type DiskFile,
   openIfThere,
   readUpTo,
   removeFile,
   type SegmentIo,
   syncDirectory,
+  withZeros,
   writeAll,
 } from './disk.ts';
 import type { GroupFlusher } from './flusher.ts';
@@ -56,11 +58,13 @@ const REWRITE_BYTES = 2 ** 20;
 const BLOCK_BYTES = 4096;
 
 export async function recoverSegment(path: string, options: RecoverOptions): Promise<Recovery> {
-  const file = await options.disk.open(path, 'r+').catch((error: unknown) => {
+  const opened = await options.disk.open(path, 'r+').catch((error: unknown) => {
     throw ioError(error, `opening ${path} for recovery`);
   });
+  const file = withZeros(opened);
   try {
-    if (options.rewriteFrom !== undefined) await rewrite(file, options.rewriteFrom);
+    // Not with zeros: what cannot be read must not be written over.
+    if (options.rewriteFrom !== undefined) await rewrite(opened, options.rewriteFrom);
     const trailer = await readTrailer(file, options.native);
     const own = trailer !== undefined && mayHold(path, trailer.head.segment);
     if (own && (await tablesHold(file, trailer, options.native))) {
@@ -165,7 +169,7 @@ function frameCount({ tracks }: SegmentContents): number {
 
 async function openForReading(path: string, io: SegmentIo): Promise<OpenSegmentReader | undefined> {
   const file = await openIfThere(io.disk, path);
-  return file === undefined ? undefined : OpenSegmentReader.open(file, path, io);
+  return file === undefined ? undefined : OpenSegmentReader.open(withZeros(file), path, io);
 }
 
 /** An end record without a good trailer: everything behind it is an unfinished sealing, made again. */
@@ -218,6 +222,7 @@ export function withHoleAnchors(contents: SegmentContents): SegmentContents {
 
 /** Files without a presentable frame: removed when nothing but our own records is in them, else set aside. */
 async function leftover(disk: Disk, file: DiskFile, path: string, understoodTo: number | undefined): Promise<Recovery> {
+  await checkReadable(disk, path);
   const { size } = await file.stat();
   if (size <= DATA_START || size === understoodTo) {
     await removeFile(disk, path);

@@ -11,7 +11,7 @@ import { encodeConfiguration, encodeEnd, encodeHead, type Head, seedOf, type Tra
 import type { Trailer } from '../format/trailer.ts';
 import type { Native } from '../native-types.ts';
 import type { SegmentContents } from './contents.ts';
-import { type Disk, type DiskFile, isThere, syncDirectory, writeAll } from './disk.ts';
+import { checkReadable, type Disk, type DiskFile, isThere, syncDirectory, withZeros, writeAll } from './disk.ts';
 import { examine, type Examination, type Problem, type SegmentProblemCode } from './examine.ts';
 import { DATA_START, indexPathOf, journalPathOf, keptPathOf, sealedPrefix } from './layout.ts';
 import { readTrailer } from './reader.ts';
@@ -63,9 +63,10 @@ export async function repairSegment(path: string, options: RepairOptions): Promi
 }
 
 async function repairOnce(path: string, options: RepairOptions): Promise<Repair> {
-  const file = await options.disk.open(path, 'r+').catch((error: unknown) => {
+  const opened = await options.disk.open(path, 'r+').catch((error: unknown) => {
     throw ioError(error, `opening ${path} for repair`);
   });
+  const file = withZeros(opened);
   try {
     const journal = await readJournal(options, path);
     if (journal !== undefined) await undoUnfinished(file, journal, options);
@@ -278,6 +279,7 @@ async function overwrite(file: DiskFile, changes: readonly Change[], { flusher }
 
 /** Renames the segment and what lies beside it; a name that is taken gets a number. */
 async function setAside(path: string, problems: readonly Problem[], disk: Disk): Promise<Repair> {
+  await checkReadable(disk, path);
   const aside = await freeName(disk, `${path}.unreadable`);
   for (const [from, to] of [
     [path, aside],

@@ -2,7 +2,7 @@
  * Checks one segment: every checksum, and every table against the frames. Changes nothing.
  */
 import { FootageError } from '../errors.ts';
-import { type DiskFile, openIfThere, type SegmentIo } from './disk.ts';
+import { type DiskFile, openIfThere, type SegmentIo, withZeros } from './disk.ts';
 import { examine, type Examination, type ExamineOptions, type Problem, type SegmentProblemCode } from './examine.ts';
 
 export interface SegmentReport {
@@ -18,7 +18,8 @@ export interface SegmentReport {
 }
 
 export async function verifySegment(path: string, io: SegmentIo, options: ExamineOptions = {}): Promise<SegmentReport> {
-  const file = await openIfThere(io.disk, path);
+  const opened = await openIfThere(io.disk, path);
+  const file = opened && withZeros(opened);
   if (file === undefined) return unreadable(0, 'unreadable', 'the file is gone');
   try {
     return reportOf(await examine(file, path, io, options));

@@ -17,6 +17,8 @@ const BUFFER_BYTES = MAX_PAYLOAD + DELIMITER_BYTES;
 
 /** What a disk fails to read at once, at the most: a page. */
 const BLOCK_BYTES = 4096;
+/** Of which so many in one scan are bad sectors; more is a disk that is gone, and may come back. */
+const MAX_SKIPPED = 256;
 
 const TYPE = { head: 1, configuration: 2, anchor: 3, group: 5, end: 7 } as const;
 
@@ -41,6 +43,7 @@ export interface ScanSource {
 class Window {
   readonly #source: ScanSource;
   readonly #tolerant: boolean;
+  #skipped = 0;
   readonly #buffer: Buffer;
   #start = 0;
   #size = 0;
@@ -77,7 +80,9 @@ class Window {
     try {
       return (await this.#source.read(this.#buffer, this.#size, length, position)).bytesRead;
     } catch (error) {
-      if (!this.#tolerant || (error as NodeJS.ErrnoException).code !== 'EIO') throw error;
+      const isBadSector = (error as NodeJS.ErrnoException).code === 'EIO' && this.#skipped < MAX_SKIPPED;
+      if (!this.#tolerant || !isBadSector) throw error;
+      this.#skipped++;
       const skipped = Math.min(length, BLOCK_BYTES - (position % BLOCK_BYTES));
       this.#buffer.fill(0, this.#size, this.#size + skipped);
       return skipped;
@@ -114,7 +119,12 @@ class Scanner {
 
   constructor(source: ScanSource, request: SourceScan) {
     this.#request = request;
-    this.#window = new Window(source, request.from, Math.min(request.to, source.size), request.resync);
+    this.#window = new Window(
+      source,
+      request.from,
+      Math.min(request.to, source.size),
+      request.verify || request.resync,
+    );
     this.#pos = request.from;
   }
 
