@@ -58,6 +58,7 @@ export class Ledger {
   }
 
   open(): SegmentAccount {
+    this.#fold();
     const account = new SegmentAccount(this.#lost.length);
     this.#accounts.push(account);
     return account;
