@@ -71,12 +71,22 @@ async function checkSecondStart(root, first) {
   const second = await start(root);
   if (second.recovered.length > 0) throw new Error('a second start recovers again');
   if (second.list !== first.list) throw new Error('the list differs after a second start');
+  checkSame(before, await fingerprint(root), 'starting again');
   const names = (await readdir(root)).filter((name) => name.startsWith('catalog.db'));
   for (const name of names) await rm(join(root, name));
   const third = await start(root);
   if (third.list !== first.list) throw new Error('the list differs without the catalog');
-  const after = await fingerprint(root);
-  if (after.join('\n') !== before.join('\n')) throw new Error('starting again changed files');
+  // The pseudo-header of a sealed segment, back after a power cut, is removed by who does not know that it is sealed.
+  const lasting = (lines) => lines.filter((line) => !/\.idx [0-9a-f]+$/.test(line));
+  checkSame(lasting(before), lasting(await fingerprint(root)), 'starting without the catalog');
+}
+
+function checkSame(before, after, what) {
+  const changed = [
+    ...before.filter((line) => !after.includes(line)),
+    ...after.filter((line) => !before.includes(line)),
+  ];
+  if (changed.length > 0) throw new Error(`${what} changed files: ${changed.join(', ')}`);
 }
 
 /** Numbers of the frames of a media file, per track; each is compared with the one that it says it is. */

@@ -359,9 +359,10 @@ export class Recorder {
   async #seal({ writer, account }: OpenSegment, ends: readonly TrackEnd[]): Promise<void> {
     const trailer = await writer.seal(ends);
     account.settle();
-    this.#deps.sink.sealed({ path: writer.path, trailer });
-    // A pseudo-header that cannot be removed is in nobody's way.
+    // Before the catalog is told: of a segment that it knows as sealed nobody would look for a pseudo-header any more. One
+    // that cannot be removed is in nobody's way.
     await Promise.allSettled([writer.discardIndex(), writer.close()]);
+    this.#deps.sink.sealed({ path: writer.path, trailer });
   }
 
   /** At every tick: flushes what is being written, and tries to seal what had to be left. */
