@@ -176,6 +176,12 @@ function summaryOf(results) {
   });
 }
 
+/** What FFmpeg holds back in its buffers is so many seconds of it. */
+async function bitRateOf(file) {
+  const { stdout } = await exec('ffprobe', ['-v', 'error', '-show_entries', 'format=bit_rate', '-of', 'csv=p=0', file]);
+  return Number(stdout);
+}
+
 async function main() {
   const kills = await killAll(Number(values.kills));
   const cuts = Number(values.cuts) > 0 ? await cutAll(Number(values.cuts)) : [];
@@ -183,6 +189,7 @@ async function main() {
   const summary = {
     seed: Number(values.seed),
     segmentS: Number(values['segment-seconds']),
+    bitsPerSecond: await bitRateOf(values.input),
     summary: summaryOf(results),
   };
   console.log(JSON.stringify(summary, undefined, 1));

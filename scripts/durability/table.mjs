@@ -59,20 +59,20 @@ function cutRows({ summary }, what) {
   });
 }
 
-function damageRows({ count, failed, harmless, sound, repaired, 'set-aside': aside }) {
-  return [['damages', count, failed, `${harmless + sound} harmless, ${repaired} repaired, ${aside} set aside`]];
+function damageRows({ count, failed, harmless, repaired, 'set-aside': aside }) {
+  return [['damages', count, failed, `${harmless} harmless, ${repaired} repaired, ${aside} set aside`]];
 }
 
 function fuzzRows({ lines }) {
   return [['inputs of fuzzers', sum(lines, 'executions'), sum(lines, 'findings'), `${lines.length} fuzzers`]];
 }
 
-function referenceOf({ segmentS, summary }) {
+function referenceOf({ segmentS, bitsPerSecond, summary }) {
   const rows = summary.map(({ test, fileSystem, format: container, runs, meanLostS, largestLostS }) => {
     return [`${test}${fileSystem ? `, ${fileSystem}` : ''}`, container, runs, `${meanLostS} s`, `${largestLostS} s`];
   });
   return [
-    `The same done to \`ffmpeg -f segment\` with segments of ${segmentS} s, by the footage that no player can read afterwards:`,
+    `The same done to \`ffmpeg -f segment\` with segments of ${segmentS} s and ${(bitsPerSecond / 1e6).toFixed(1)} Mbit/s, by the footage that cannot be read afterwards:`,
     table(['What', 'Format', 'How often', 'Lost, mean', 'Lost, most'], rows),
   ];
 }
