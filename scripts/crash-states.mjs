@@ -4,12 +4,8 @@
  *
  * npm run test:crashes -- [--states 1000000] [--seed N] [--parallel 2]
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { runParts, total } from './durability/parts.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -24,32 +20,15 @@ if (![states, seed, parallel].every(Number.isInteger) || parallel < 1 || states 
   process.exit(2);
 }
 
-/** One part of the states, in a process of its own: UUIDs are random, so no two parts have a state in common. */
-async function part(folder, index) {
-  const report = join(folder, `${index}.json`);
-  const env = {
-    ...process.env,
-    FOOTAGE_CRASH_STATES: String(Math.ceil(states / parallel)),
-    FOOTAGE_CRASH_SEED: String(seed + index),
-    FOOTAGE_CRASH_REPORT: report,
-  };
-  const args = ['vitest', 'run', 'test/durability/crash/crash-states.test.ts'];
-  const child = spawn('npx', args, { stdio: ['ignore', 2, 2], env });
-  const [status] = await once(child, 'close');
-  const summary = await readFile(report, 'utf8').then(JSON.parse, () => undefined);
-  if (summary === undefined) console.error(`The part with seed ${seed + index} did not come to its end.`);
-  return { ok: status === 0 && summary !== undefined, ...summary };
-}
-
-const folder = await mkdtemp(join(tmpdir(), 'footage-crashes-'));
-try {
-  const parts = await Promise.all(Array.from({ length: parallel }, (_, index) => part(folder, index)));
-  const sum = (field) => parts.reduce((total, one) => total + (one[field] ?? 0), 0);
-  const seconds = Math.max(...parts.map((one) => one.seconds ?? 0));
-  const ok = parts.every((one) => one.ok);
-  const failures = Math.max(sum('failures'), ok ? 0 : 1);
-  console.log(JSON.stringify({ states: sum('states'), checks: sum('checks'), failures, seed, seconds }));
-  process.exitCode = ok ? 0 : 1;
-} finally {
-  await rm(folder, { recursive: true, force: true });
-}
+// UUIDs are random, so no two parts have a state in common.
+const parts = await runParts({
+  ...{ file: 'test/durability/crash/crash-states.test.ts', count: states, seed, parallel },
+  variables: { count: 'FOOTAGE_CRASH_STATES', seed: 'FOOTAGE_CRASH_SEED', report: 'FOOTAGE_CRASH_REPORT' },
+});
+const ok = parts.every((part) => part.ok);
+const seconds = Math.max(...parts.map(({ summary }) => summary?.seconds ?? 0));
+const failures = Math.max(total(parts, 'failures'), ok ? 0 : 1);
+console.log(
+  JSON.stringify({ states: total(parts, 'states'), checks: total(parts, 'checks'), failures, seed, seconds }),
+);
+process.exitCode = ok ? 0 : 1;

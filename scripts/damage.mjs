@@ -6,12 +6,8 @@
  *
  * The last line is a summary as JSON; exit status 1 if one failed, with its seed and number above.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { runParts, total } from './durability/parts.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -26,29 +22,12 @@ if (![count, seed, parallel].every((value) => Number.isInteger(value) && value >
   process.exit(2);
 }
 
-/** One part of the damages, in a process of its own; its summary, or null if it came to no end. */
-async function part(folder, index) {
-  const report = join(folder, `${index}.json`);
-  const env = {
-    ...process.env,
-    FOOTAGE_DAMAGES: String(Math.ceil(count / parallel)),
-    FOOTAGE_DAMAGE_SEED: String(seed + index),
-    FOOTAGE_DAMAGE_REPORT: report,
-  };
-  const child = spawn('npx', ['vitest', 'run', 'test/durability/damage.test.ts'], { stdio: 'inherit', env });
-  const [status] = await once(child, 'close');
-  const summary = await readFile(report, 'utf8').then(JSON.parse, () => null);
-  return { status, summary };
-}
-
-const folder = await mkdtemp(join(tmpdir(), 'footage-damage-'));
-try {
-  const parts = await Promise.all(Array.from({ length: parallel }, (_, index) => part(folder, index)));
-  const total = { count: 0, harmless: 0, sound: 0, repaired: 0, 'set-aside': 0, removed: 0, failed: 0 };
-  for (const { summary } of parts) for (const key of Object.keys(total)) total[key] += summary?.[key] ?? 0;
-  const ok = parts.every(({ status, summary }) => status === 0 && summary !== null);
-  console.log(JSON.stringify({ ...total, seed, ok }));
-  process.exitCode = ok ? 0 : 1;
-} finally {
-  await rm(folder, { recursive: true, force: true });
-}
+const parts = await runParts({
+  ...{ file: 'test/durability/damage.test.ts', count, seed, parallel },
+  variables: { count: 'FOOTAGE_DAMAGES', seed: 'FOOTAGE_DAMAGE_SEED', report: 'FOOTAGE_DAMAGE_REPORT' },
+});
+const ok = parts.every((part) => part.ok);
+const fields = ['count', 'harmless', 'sound', 'repaired', 'set-aside', 'removed', 'failed'];
+const totals = Object.fromEntries(fields.map((field) => [field, total(parts, field)]));
+console.log(JSON.stringify({ ...totals, seed, ok }));
+process.exitCode = ok ? 0 : 1;

@@ -16,7 +16,7 @@ import { checkCatalog } from './catalog/check.ts';
 import { setCatalogAside } from './catalog/sqlite-catalog.ts';
 import { sealedRow, type SegmentFile, segmentFiles } from './catalog/reconcile.ts';
 import type { RecoverDeps } from './catalog/recover-camera.ts';
-import { openIfThere, type SegmentIo, syncPath } from './segment/disk.ts';
+import { type SegmentIo, syncPath, useIfThere } from './segment/disk.ts';
 import type { ExamineOptions, Problem, SegmentProblemCode } from './segment/examine.ts';
 import { readFileHead, readTrailer } from './segment/reader.ts';
 import { checkCameraName, segmentIdOf } from './segment/layout.ts';
@@ -135,23 +135,15 @@ export class ArchiveCheck {
   async #progress(files: readonly SegmentFile[], { onProgress }: VerifyOptions) {
     if (onProgress === undefined) return (report: VerifyReport) => report;
     let total = 0;
-    for (const { path } of files) total += await this.#size(path);
+    for (const { path } of files) {
+      total += (await useIfThere(this.#deps.io.disk, path, (file) => file.stat()))?.size ?? 0;
+    }
     let done = 0;
     return (report: VerifyReport) => {
       done += report.bytes;
       onProgress(done, Math.max(done, total));
       return report;
     };
-  }
-
-  async #size(path: string): Promise<number> {
-    const file = await openIfThere(this.#deps.io.disk, path);
-    if (file === undefined) return 0;
-    try {
-      return (await file.stat()).size;
-    } finally {
-      await file.close();
-    }
   }
 
   /** Checks one segment, and its row if there is one. */
@@ -180,14 +172,8 @@ export class ArchiveCheck {
 
   async #rowOf({ camera, path }: SegmentFile): Promise<SegmentRow | undefined> {
     const { root, io } = this.#deps;
-    const file = await openIfThere(io.disk, path);
-    if (file === undefined) return undefined;
-    try {
-      const trailer = await readTrailer(file, io.native);
-      return trailer && sealedRow(camera, relative(root, path), trailer);
-    } finally {
-      await file.close();
-    }
+    const trailer = await useIfThere(io.disk, path, (file) => readTrailer(file, io.native));
+    return trailer && sealedRow(camera, relative(root, path), trailer);
   }
 
   async *#camera(camera: string): AsyncGenerator<VerifyReport, void, undefined> {
@@ -290,13 +276,12 @@ export class ArchiveCheck {
 
   async #cameraOf({ path }: SegmentFile): Promise<string | undefined> {
     const { disk, native } = this.#deps.io;
-    const file = await openIfThere(disk, path);
-    if (file === undefined) return undefined;
-    try {
-      return ((await readTrailer(file, native))?.head ?? (await readFileHead(file, native)))?.camera;
-    } finally {
-      await file.close();
-    }
+    const head = await useIfThere(
+      disk,
+      path,
+      async (file) => (await readTrailer(file, native))?.head ?? (await readFileHead(file, native)),
+    );
+    return head?.camera;
   }
 }
 

@@ -12,7 +12,7 @@ import type { Catalog } from './catalog/catalog.ts';
 import { type SegmentFile, segmentFiles } from './catalog/reconcile.ts';
 import { ioError } from './errors.ts';
 import { checkKeys, type KeysOf } from './option-keys.ts';
-import { isThere, openIfThere, OPEN_OR_MAKE, readUpTo, type SegmentIo, writeAll } from './segment/disk.ts';
+import { isThere, OPEN_OR_MAKE, readIfThere, type SegmentIo, writeAll } from './segment/disk.ts';
 import type { RateLimiter } from './session/rate.ts';
 
 export interface ScrubOptions {
@@ -207,14 +207,8 @@ export class Scrub {
   /** Undefined where none was kept, or nothing that can be read. */
   async #readPlace(): Promise<Place | undefined> {
     const { root, io } = this.#deps;
-    const file = await openIfThere(io.disk, join(root, PLACE_FILE));
-    if (file === undefined) return undefined;
-    try {
-      const { size } = await file.stat();
-      return placeIn(Buffer.from(await readUpTo(file, 0, size)).toString('utf8'));
-    } finally {
-      await file.close();
-    }
+    const bytes = await readIfThere(io.disk, join(root, PLACE_FILE));
+    return bytes && placeIn(Buffer.from(bytes).toString('utf8'));
   }
 }
 

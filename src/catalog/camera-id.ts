@@ -6,10 +6,10 @@ import {
   type Disk,
   type DiskFile,
   isThere,
-  openIfThere,
   OPEN_OR_MAKE,
   readUpTo,
   syncDirectory,
+  useIfThere,
   writeAll,
 } from '../segment/disk.ts';
 
@@ -52,14 +52,8 @@ async function make(file: DiskFile): Promise<string> {
 }
 
 /** The camera's UUID if `.camera` at `path` is there and holds. */
-export async function knownCameraUuid(disk: Disk, path: string): Promise<string | undefined> {
-  const file = await openIfThere(disk, path);
-  if (file === undefined) return undefined;
-  try {
-    return await known(file);
-  } finally {
-    await file.close();
-  }
+export function knownCameraUuid(disk: Disk, path: string): Promise<string | undefined> {
+  return useIfThere(disk, path, known);
 }
 
 /** Writes `.camera` anew; a damaged one is kept as `.camera.unreadable`. The caller holds the camera's writer lock. */

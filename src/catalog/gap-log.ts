@@ -5,7 +5,7 @@
  */
 import { join } from 'node:path';
 import { ERROR_CODES, type ErrorCode, ioError } from '../errors.ts';
-import { type Disk, OPEN_OR_MAKE, openIfThere, readUpTo, syncDirectory, writeAll } from '../segment/disk.ts';
+import { type Disk, OPEN_OR_MAKE, readIfThere, readUpTo, syncDirectory, writeAll } from '../segment/disk.ts';
 import type { Timeline, TimelineGap, UtcSpan } from './timeline.ts';
 
 export interface NotedGap extends UtcSpan {
@@ -38,15 +38,11 @@ export async function appendGap(disk: Disk, cameraDirectory: string, gap: NotedG
 
 /** What was noted of a camera; lines that do not read are left out. */
 export async function readGaps(disk: Disk, cameraDirectory: string): Promise<NotedGap[]> {
-  const file = await openIfThere(disk, pathOf(cameraDirectory));
-  if (file === undefined) return [];
-  try {
-    const { size } = await file.stat();
-    const text = Buffer.from(await readUpTo(file, 0, size)).toString('utf8');
-    return text.split('\n').flatMap((line) => parseGap(line) ?? []);
-  } finally {
-    await file.close();
-  }
+  const bytes = await readIfThere(disk, pathOf(cameraDirectory));
+  const lines = Buffer.from(bytes ?? [])
+    .toString('utf8')
+    .split('\n');
+  return lines.flatMap((line) => parseGap(line) ?? []);
 }
 
 function parseGap(line: string): NotedGap | undefined {

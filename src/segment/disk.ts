@@ -101,7 +101,7 @@ export async function readUpTo(file: DiskFile, position: number, length: number)
 }
 
 /** What a disk fails to read at once, at the most: a page. */
-const BLOCK_BYTES = 4096;
+export const BLOCK_BYTES = 4096;
 /** Of which so many are bad sectors; more is a disk that is gone, and may come back. */
 const MAX_SKIPPED = 256;
 
@@ -137,12 +137,7 @@ const BEGINNING_BYTES = 2 ** 20;
  * @throws FootageError E_IO
  */
 export async function checkReadable(disk: Disk, path: string): Promise<void> {
-  const file = await openIfThere(disk, path);
-  try {
-    if (file !== undefined) await readUpTo(file, 0, BEGINNING_BYTES);
-  } finally {
-    await file?.close();
-  }
+  await useIfThere(disk, path, (file) => readUpTo(file, 0, BEGINNING_BYTES));
 }
 
 /** Opens a file for reading; undefined if there is none. */
@@ -153,6 +148,26 @@ export async function openIfThere(disk: Disk, path: string): Promise<DiskFile | 
     if (systemCode(error) === 'ENOENT') return undefined;
     throw ioError(error, `opening ${path}`);
   }
+}
+
+/** What `use` makes of a file, which is open for reading meanwhile; undefined if there is none. */
+export async function useIfThere<T>(
+  disk: Disk,
+  path: string,
+  use: (file: DiskFile) => Promise<T>,
+): Promise<T | undefined> {
+  const file = await openIfThere(disk, path);
+  if (file === undefined) return undefined;
+  try {
+    return await use(file);
+  } finally {
+    await file.close();
+  }
+}
+
+/** All bytes of a file; undefined if there is none. */
+export function readIfThere(disk: Disk, path: string): Promise<Uint8Array | undefined> {
+  return useIfThere(disk, path, async (file) => readUpTo(file, 0, (await file.stat()).size));
 }
 
 /** Whether there is a file, or something else, at a path. */
@@ -215,8 +230,8 @@ export async function makeSegmentFolder(
   const [camera, folder] = [resolve(cameraDirectory), resolve(path)];
   const durable = durablePaths.get(disk) ?? new Map<string, string>();
   durablePaths.set(disk, durable);
-  const changed = await makeDirectory(disk, folder);
-  if (changed.length === 1 && durable.get(camera) === folder) return () => syncDirectory(disk, folder);
+  const isNew = await makeDirectory(disk, folder);
+  if (!isNew && durable.get(camera) === folder) return () => syncDirectory(disk, folder);
   return async () => {
     await syncPath(disk, folder, dirname(camera));
     durable.set(camera, folder);
@@ -230,16 +245,10 @@ export async function syncPath(disk: Disk, folder: string, archive: string): Pro
   await syncIfPossible(disk, dirname(archive));
 }
 
-/** Makes a directory with its parents, and returns every directory whose entries are new: those need a sync. */
-export async function makeDirectory(disk: Disk, path: string): Promise<string[]> {
+/** Makes a directory with its parents; whether any of them was missing: then their entries need a sync. */
+export async function makeDirectory(disk: Disk, path: string): Promise<boolean> {
   const first = await disk.mkdir(path, { recursive: true }).catch((error: unknown) => {
     throw ioError(error, `making the folder ${path}`);
   });
-  if (first === undefined) return [path];
-  const changed = [path];
-  for (let at = path; at !== dirname(first);) {
-    at = dirname(at);
-    changed.push(at);
-  }
-  return changed;
+  return first !== undefined;
 }

@@ -2,7 +2,7 @@
 import { readIndexBlocks } from '../format/index-block.ts';
 import { type Head, readHead, seedOf } from '../format/records.ts';
 import { concatBytes } from '../mp4/box.ts';
-import { type DiskFile, openIfThere, readUpTo, type SegmentIo } from './disk.ts';
+import { type DiskFile, readIfThere, type SegmentIo } from './disk.ts';
 import type { Problem } from './examine.ts';
 import { DATA_START, indexPathOf } from './layout.ts';
 
@@ -27,39 +27,34 @@ export async function checkIndex(
   head: Head | undefined,
   { disk, native }: SegmentIo,
 ): Promise<IndexCheck | undefined> {
-  const index = await openIfThere(disk, indexPathOf(path));
-  if (index === undefined) return undefined;
-  try {
-    const { size } = await index.stat();
-    const bytes = await readUpTo(index, 0, size);
-    const copy = readHead(bytes, native.crc32c);
-    const nothing = { head: copy?.head, blocks: 0, bytes: size, to: DATA_START };
-    if (copy === undefined || (head !== undefined && copy.head.segment !== head.segment))
-      return { ...nothing, problem: broken(0, size, 'the pseudo-header does not begin with the head of its segment') };
-    const seed = seedOf(copy.head.segment, native.crc32c);
-    const { blocks, lengthBytes, to } = readIndexBlocks(
-      bytes.subarray(copy.lengthBytes),
-      DATA_START,
-      seed,
-      native.crc32c,
-    );
-    const { size: length } = await file.stat();
-    const known = { ...nothing, blocks: blocks.length, to };
-    if (to > length) return { ...known, problem: broken(0, size, 'the pseudo-header describes more than there is') };
-    const scanned = await native.scan({
-      ...{ fd: file.fd, from: DATA_START, to, seed, verify: false, resync: false, limit: MAX_RECORDS },
-    });
-    const described = concatBytes(blocks.map(({ records }) => records));
-    if (scanned.stop === 'end' && Buffer.compare(described, scanned.records) !== 0)
-      return { ...known, problem: broken(copy.lengthBytes, size, 'the pseudo-header describes other records') };
-    const torn = copy.lengthBytes + lengthBytes;
-    return {
-      ...known,
-      problem: wholeBlockAt(bytes, torn) ? broken(torn, size, 'a block of the pseudo-header is damaged') : undefined,
-    };
-  } finally {
-    await index.close();
-  }
+  const bytes = await readIfThere(disk, indexPathOf(path));
+  if (bytes === undefined) return undefined;
+  const size = bytes.byteLength;
+  const copy = readHead(bytes, native.crc32c);
+  const nothing = { head: copy?.head, blocks: 0, bytes: size, to: DATA_START };
+  if (copy === undefined || (head !== undefined && copy.head.segment !== head.segment))
+    return { ...nothing, problem: broken(0, size, 'the pseudo-header does not begin with the head of its segment') };
+  const seed = seedOf(copy.head.segment, native.crc32c);
+  const { blocks, lengthBytes, to } = readIndexBlocks(
+    bytes.subarray(copy.lengthBytes),
+    DATA_START,
+    seed,
+    native.crc32c,
+  );
+  const { size: length } = await file.stat();
+  const known = { ...nothing, blocks: blocks.length, to };
+  if (to > length) return { ...known, problem: broken(0, size, 'the pseudo-header describes more than there is') };
+  const scanned = await native.scan({
+    ...{ fd: file.fd, from: DATA_START, to, seed, verify: false, resync: false, limit: MAX_RECORDS },
+  });
+  const described = concatBytes(blocks.map(({ records }) => records));
+  if (scanned.stop === 'end' && Buffer.compare(described, scanned.records) !== 0)
+    return { ...known, problem: broken(copy.lengthBytes, size, 'the pseudo-header describes other records') };
+  const torn = copy.lengthBytes + lengthBytes;
+  return {
+    ...known,
+    problem: wholeBlockAt(bytes, torn) ? broken(torn, size, 'a block of the pseudo-header is damaged') : undefined,
+  };
 }
 
 function broken(from: number, to: number, message: string): Problem {

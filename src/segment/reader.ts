@@ -14,7 +14,7 @@ import { type MovieTrack, readMovie } from '../mp4/reader.ts';
 import type { SampleTable } from '../mp4/tables.ts';
 import type { Native, ScanResult } from '../native-types.ts';
 import { ContentsBuilder, type SegmentContents, type SegmentTrack } from './contents.ts';
-import { type DiskFile, openIfThere, readUpTo, type SegmentIo } from './disk.ts';
+import { type DiskFile, readIfThere, readUpTo, type SegmentIo } from './disk.ts';
 import { isPlausible } from './plausible.ts';
 import { DATA_START, indexPathOf, mayHold, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
 
@@ -264,22 +264,16 @@ export class OpenSegmentReader {
   /** Takes the sub-blocks of the pseudo-header; returns where the scan of the delimiters begins. */
   async #readIndex(): Promise<number> {
     const { disk, native } = this.#io;
-    const index = await openIfThere(disk, indexPathOf(this.#path));
-    if (index === undefined) return DATA_START;
-    try {
-      const { size } = await index.stat();
-      const bytes = await readUpTo(index, 0, size);
-      const copy = readHead(bytes, native.crc32c);
-      if (copy === undefined || copy.head.segment !== this.builder.head.segment) return DATA_START;
-      const rest = bytes.subarray(copy.lengthBytes);
-      const { blocks, to } = readIndexBlocks(rest, DATA_START, this.builder.seed, native.crc32c);
-      // A block may be durable while its stretch is not only on a disk that lies; then the delimiters decide.
-      if (to > (await this.#file.stat()).size) return DATA_START;
-      for (const block of blocks) this.builder.addAll(block.records, recordOffsets(block));
-      return to;
-    } finally {
-      await index.close();
-    }
+    const bytes = await readIfThere(disk, indexPathOf(this.#path));
+    if (bytes === undefined) return DATA_START;
+    const copy = readHead(bytes, native.crc32c);
+    if (copy === undefined || copy.head.segment !== this.builder.head.segment) return DATA_START;
+    const rest = bytes.subarray(copy.lengthBytes);
+    const { blocks, to } = readIndexBlocks(rest, DATA_START, this.builder.seed, native.crc32c);
+    // A block may be durable while its stretch is not only on a disk that lies; then the delimiters decide.
+    if (to > (await this.#file.stat()).size) return DATA_START;
+    for (const block of blocks) this.builder.addAll(block.records, recordOffsets(block));
+    return to;
   }
 
   async close(): Promise<void> {

@@ -2,21 +2,20 @@
  * Recovery of a segment that was left open (docs/format.md, "Recovery"). Only the holder of the camera's writer lock
  * may call this. Nothing recorded is deleted: what cannot be understood is set aside and reported.
  */
-import { dirname } from 'node:path';
 import { FootageError, ioError, systemCode } from '../errors.ts';
 import { encodeAnchor, encodeEnd, type TrackEnd } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Native } from '../native-types.ts';
 import { clocksOf, ContentsBuilder, type SegmentContents } from './contents.ts';
 import {
-  type Disk,
+  BLOCK_BYTES,
   checkReadable,
+  type Disk,
   type DiskFile,
   openIfThere,
   readUpTo,
   removeFile,
   type SegmentIo,
-  syncDirectory,
   withZeros,
   writeAll,
 } from './disk.ts';
@@ -24,6 +23,7 @@ import type { GroupFlusher } from './flusher.ts';
 import { DATA_START, indexPathOf, mayHold, MDAT_HEADER_AT, sealedMdatHeader } from './layout.ts';
 import { OpenSegmentReader, readTrailer, scanInto, type ScanReport } from './reader.ts';
 import { sealSegment } from './seal.ts';
+import { setAside } from './set-aside.ts';
 import { extentOf } from './summary.ts';
 
 export type Recovery =
@@ -54,8 +54,6 @@ export interface RecoverOptions extends SegmentIo {
 }
 
 const REWRITE_BYTES = 2 ** 20;
-/** What a disk fails to read at once, at the most. */
-const BLOCK_BYTES = 4096;
 
 export async function recoverSegment(path: string, options: RecoverOptions): Promise<Recovery> {
   const opened = await options.disk.open(path, 'r+').catch((error: unknown) => {
@@ -113,8 +111,12 @@ async function finishPrefix(
   await writeAll(file, [sealedMdatHeader(trailer.moov.offset)], MDAT_HEADER_AT);
   await flusher.flush([file.fd]);
   await removeFile(disk, indexPathOf(path));
-  const frames = trailer.tracks.reduce((sum, track) => sum + track.samples, 0);
-  return { outcome: 'sealed', trailer, frames, unreferenced: 0, damaged: [] };
+  return { outcome: 'sealed', trailer, frames: framesNamed(trailer), unreferenced: 0, damaged: [] };
+}
+
+/** How many frames the tables refer to. */
+export function framesNamed({ tracks }: Trailer): number {
+  return tracks.reduce((sum, { samples }) => sum + samples, 0);
 }
 
 async function rebuild(file: DiskFile, path: string, options: RecoverOptions): Promise<Recovery> {
@@ -222,22 +224,12 @@ export function withHoleAnchors(contents: SegmentContents): SegmentContents {
 
 /** Files without a presentable frame: removed when nothing but our own records is in them, else set aside. */
 async function leftover(disk: Disk, file: DiskFile, path: string, understoodTo: number | undefined): Promise<Recovery> {
-  await checkReadable(disk, path);
   const { size } = await file.stat();
   if (size <= DATA_START || size === understoodTo) {
+    await checkReadable(disk, path);
     await removeFile(disk, path);
     await removeFile(disk, indexPathOf(path));
     return { outcome: 'empty' };
   }
-  // The pseudo-header may hold the only copy of the head: it goes along, and first, so that none is left alone.
-  const index = indexPathOf(path);
-  await disk.rename(index, `${index}.unreadable`).catch((error: unknown) => {
-    if (systemCode(error) !== 'ENOENT') throw ioError(error, `setting ${index} aside`);
-  });
-  const aside = `${path}.unreadable`;
-  await disk.rename(path, aside).catch((error: unknown) => {
-    throw ioError(error, `setting ${path} aside`);
-  });
-  await syncDirectory(disk, dirname(path));
-  return { outcome: 'set-aside', path: aside };
+  return { outcome: 'set-aside', path: await setAside(disk, path) };
 }

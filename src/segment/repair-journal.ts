@@ -12,8 +12,8 @@ import type { Native } from '../native-types.ts';
 import {
   type Disk,
   type DiskFile,
-  openIfThere,
   OPEN_OR_MAKE,
+  readIfThere,
   readUpTo,
   type SegmentIo,
   syncDirectory,
@@ -38,14 +38,8 @@ export interface Replaced {
 
 /** The journal of an interrupted repair; undefined if there is none, or it is torn: then nothing was changed yet. */
 export async function readJournal({ disk, native }: SegmentIo, segmentFile: string): Promise<Journal | undefined> {
-  const file = await openIfThere(disk, journalPathOf(segmentFile));
-  if (file === undefined) return undefined;
-  try {
-    const { size } = await file.stat();
-    return parse(Buffer.from(await readUpTo(file, 0, size)), native);
-  } finally {
-    await file.close();
-  }
+  const bytes = await readIfThere(disk, journalPathOf(segmentFile));
+  return bytes && parse(Buffer.from(bytes), native);
 }
 
 function parse(bytes: Buffer, native: Native): Journal | undefined {

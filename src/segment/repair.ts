@@ -5,19 +5,19 @@
  * boxes in front of the records, head and configurations) is first noted in a journal. Interrupted at any step, the next
  * repair begins anew. A second repair changes nothing.
  */
-import { dirname } from 'node:path';
 import { FootageError, ioError } from '../errors.ts';
 import { encodeConfiguration, encodeEnd, encodeHead, type Head, seedOf, type TrackEnd } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
 import type { Native } from '../native-types.ts';
 import type { SegmentContents } from './contents.ts';
-import { checkReadable, type Disk, type DiskFile, isThere, syncDirectory, withZeros, writeAll } from './disk.ts';
+import { type DiskFile, withZeros, writeAll } from './disk.ts';
 import { examine, type Examination, type Problem, type SegmentProblemCode } from './examine.ts';
-import { DATA_START, indexPathOf, journalPathOf, keptPathOf, sealedPrefix } from './layout.ts';
+import { DATA_START, keptPathOf, sealedPrefix } from './layout.ts';
 import { readTrailer } from './reader.ts';
-import { type RecoverOptions, recoverSegment, tablesHold, withHoleAnchors } from './recover.ts';
+import { framesNamed, type RecoverOptions, recoverSegment, tablesHold, withHoleAnchors } from './recover.ts';
 import { type Journal, keepJournal, nextRepair, readJournal, replacedAt, writeJournal } from './repair-journal.ts';
 import { sealSegment } from './seal.ts';
+import { setAside } from './set-aside.ts';
 import { extentOf } from './summary.ts';
 
 export type Repair =
@@ -53,6 +53,15 @@ export interface RepairOptions extends RecoverOptions {
 
 type Repaired = Extract<Repair, { outcome: 'repaired' }>;
 
+/** The segment under repair. */
+interface Subject {
+  readonly file: DiskFile;
+  readonly path: string;
+  /** What an interrupted repair of it has noted. */
+  readonly interrupted: Journal | undefined;
+  readonly options: RepairOptions;
+}
+
 /** Makes of a damaged segment, sealed or left open, a sound sealed one. */
 export async function repairSegment(path: string, options: RepairOptions): Promise<Repair> {
   try {
@@ -71,8 +80,8 @@ async function repairOnce(path: string, options: RepairOptions): Promise<Repair>
     const journal = await readJournal(options, path);
     if (journal !== undefined) await undoUnfinished(file, journal, options);
     const examined = await examine(file, path, options, { wasSealed: options.wasSealed ?? journal !== undefined });
-    if (examined.wasSealed) return await repairToEnd(file, path, examined, journal, options);
-    return await repairOpen(file, path, examined, journal, options);
+    const subject: Subject = { file, path, interrupted: journal, options };
+    return await (examined.wasSealed ? repairToEnd(subject, examined) : repairOpen(subject, examined));
   } finally {
     await file.close();
   }
@@ -89,20 +98,15 @@ async function undoUnfinished(file: DiskFile, journal: Journal, { native, flushe
 }
 
 /** An open segment: its head may stand in the pseudo-header; then recovery does the rest, and what it left is repaired. */
-async function repairOpen(
-  file: DiskFile,
-  path: string,
-  examined: Examination,
-  interrupted: Journal | undefined,
-  options: RepairOptions,
-): Promise<Repair> {
+async function repairOpen(subject: Subject, examined: Examination): Promise<Repair> {
+  const { file, path, options } = subject;
   const { head, problems } = examined;
   const { size } = await file.stat();
   // One that was begun and never written is recovery's.
-  if (head === undefined && size > DATA_START) return setAside(path, problems, options.disk);
+  if (head === undefined && size > DATA_START) return givenUp(subject, problems);
   const changes = head === undefined ? [] : headChange(examined, head, options.native);
-  if (changes.length > 0 || interrupted !== undefined) {
-    const journal = await beginJournal(file, path, changes, interrupted, options);
+  if (changes.length > 0 || subject.interrupted !== undefined) {
+    const journal = await beginJournal(subject, changes);
     await overwrite(file, changes, options);
     await keepJournal(options.disk, path, journal.repair);
   }
@@ -116,55 +120,43 @@ async function repairOpen(
   };
   const sealed = await examine(file, path, options);
   if (sealed.problems.length === 0) return done;
-  const repaired = await repairToEnd(file, path, sealed, undefined, options);
+  const repaired = await repairToEnd({ ...subject, interrupted: undefined }, sealed);
   return 'problems' in repaired ? { ...repaired, problems: [...problems, ...repaired.problems] } : repaired;
 }
 
 /** With head and configurations made good, more may be seen: then the rest is repaired, too. */
-async function repairToEnd(
-  file: DiskFile,
-  path: string,
-  examined: Examination,
-  interrupted: Journal | undefined,
-  options: RepairOptions,
-): Promise<Repair> {
-  const first = await repairSealed(file, path, examined, interrupted, options);
+async function repairToEnd(subject: Subject, examined: Examination): Promise<Repair> {
+  const { file, path, options } = subject;
+  const first = await repairSealed(subject, examined);
   if (first.outcome !== 'repaired') return first;
   const left = await examine(file, path, options);
   if (left.problems.length === 0) return first;
-  const second = await repairSealed(file, path, left, undefined, options);
+  const second = await repairSealed({ ...subject, interrupted: undefined }, left);
   return 'problems' in second ? { ...second, problems: [...first.problems, ...second.problems] } : second;
 }
 
-async function repairSealed(
-  file: DiskFile,
-  path: string,
-  examined: Examination,
-  interrupted: Journal | undefined,
-  options: RepairOptions,
-): Promise<Repair> {
+async function repairSealed(subject: Subject, examined: Examination): Promise<Repair> {
+  const { file, path, options } = subject;
   const { head, contents, problems, trailer } = examined;
   if (problems.length === 0) return { outcome: 'sound' };
   if (head === undefined || contents === undefined || extentOf(contents) === undefined)
-    return setAside(path, problems, options.disk);
+    return givenUp(subject, problems);
   const tail = needsTail(examined) ? await tailOf(file, examined, contents, head, options) : undefined;
   const dataEnd = tail?.dataEnd ?? trailer?.moov.offset ?? DATA_START;
   const changes = [{ at: 0, bytes: sealedPrefix(dataEnd) }, ...recordChanges(examined, contents, head, options.native)];
-  const journal = await beginJournal(file, path, changes, interrupted, options);
+  const journal = await beginJournal(subject, changes);
   const sealed = tail === undefined ? trailer : await append(file, tail, journal, options);
   await overwrite(file, changes, options);
   await keepJournal(options.disk, path, journal.repair);
   if (sealed === undefined) throw new FootageError('E_DAMAGED', `${path} has no trailer: run "footage verify" again.`);
-  const frames = framesOf(sealed);
-  const before = trailer === undefined ? undefined : framesOf(trailer);
+  const frames = framesNamed(sealed);
+  const before = trailer === undefined ? undefined : framesNamed(trailer);
   return {
     ...{ outcome: 'repaired', trailer: sealed, problems, frames, unreferenced: examined.unreferenced },
     lostFrames: before === undefined ? null : before - frames,
     kept: keptPathOf(path, journal.repair),
   };
 }
-
-const framesOf = ({ tracks }: Trailer) => tracks.reduce((sum, { samples }) => sum + samples, 0);
 
 /** What is made good where it stands, exactly as it was; all else needs new tables. */
 const IN_PLACE: ReadonlySet<SegmentProblemCode> = new Set([
@@ -254,11 +246,8 @@ const fits = (damaged: Examination['damaged'], at: number, length: number) =>
 
 /** Notes what stands where the changes go; what an interrupted repair has noted before stays as it was. */
 async function beginJournal(
-  file: DiskFile,
-  path: string,
+  { file, path, interrupted, options }: Subject,
   changes: readonly Change[],
-  interrupted: Journal | undefined,
-  options: RepairOptions,
 ): Promise<Journal> {
   const { disk, repairGeneration = 0, native } = options;
   const known = interrupted?.replaced ?? [];
@@ -277,23 +266,6 @@ async function overwrite(file: DiskFile, changes: readonly Change[], { flusher }
   await flusher.flush([file.fd]);
 }
 
-/** Renames the segment and what lies beside it; a name that is taken gets a number. */
-async function setAside(path: string, problems: readonly Problem[], disk: Disk): Promise<Repair> {
-  await checkReadable(disk, path);
-  const aside = await freeName(disk, `${path}.unreadable`);
-  for (const [from, to] of [
-    [path, aside],
-    [indexPathOf(path), await freeName(disk, `${indexPathOf(path)}.unreadable`)],
-    [journalPathOf(path), await freeName(disk, `${journalPathOf(path)}.unreadable`)],
-  ] as const) {
-    if (await isThere(disk, from)) await disk.rename(from, to);
-  }
-  await syncDirectory(disk, dirname(path));
-  return { outcome: 'set-aside', path: aside, problems };
-}
-
-async function freeName(disk: Disk, wanted: string): Promise<string> {
-  let name = wanted;
-  for (let i = 2; await isThere(disk, name); i++) name = `${wanted}-${i}`;
-  return name;
+async function givenUp({ path, options }: Subject, problems: readonly Problem[]): Promise<Repair> {
+  return { outcome: 'set-aside', path: await setAside(options.disk, path), problems };
 }
