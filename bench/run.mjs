@@ -1,7 +1,8 @@
 /**
- * `npm run bench [-- NAME...] [--size-gb N] [--rounds N] [--seconds N] [--dry-run]`: runs all benchmarks or the named ones,
- * prints their tables and replaces their sections in RESULTS.md, with `--dry-run` only prints. `--seconds`: how long a round
- * of a steady state is measured. A benchmark is a file here that exports `title` and `measure(options)`.
+ * `npm run bench [-- NAME...] [--size-gb N] [--rounds N] [--seconds N] [--cameras N] [--dry-run]`: runs all benchmarks or the
+ * named ones, prints their tables and replaces their sections in RESULTS.md, with `--dry-run` only prints. `--seconds`: how
+ * long a round of a steady state is measured. `--cameras`: how many `many-cameras` begins with. A benchmark is a file here that
+ * exports `title` and `measure(options)`.
  */
 import { parseArgs } from 'node:util';
 import { provenance, writeSection } from './support.mjs';
@@ -13,6 +14,7 @@ const BENCHMARKS = [
   'client-curve',
   'session-cost',
   'recording-first',
+  'many-cameras',
   'plan',
   'scan',
   'startup',
@@ -24,6 +26,7 @@ function readArguments() {
     'size-gb': { type: 'string', default: '2' },
     rounds: { type: 'string', default: '9' },
     seconds: { type: 'string', default: '20' },
+    cameras: { type: 'string', default: '500' },
     'dry-run': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   };
@@ -32,10 +35,12 @@ function readArguments() {
   const bytes = Number(values['size-gb']) * 1e9;
   const rounds = Number(values.rounds);
   const seconds = Number(values.seconds);
-  const valid = bytes > 0 && Number.isInteger(rounds) && rounds > 0 && seconds > 0;
+  const cameras = Number(values.cameras);
+  const counts = [rounds, cameras].every((count) => Number.isInteger(count) && count > 0);
+  const valid = bytes > 0 && counts && seconds > 0;
   if (values.help || unknown.length > 0 || !valid) {
     console.error(
-      `usage: npm run bench -- [${BENCHMARKS.join('|')}]... [--size-gb N] [--rounds N] [--seconds N] [--dry-run]`,
+      `usage: npm run bench -- [${BENCHMARKS.join('|')}]... [--size-gb N] [--rounds N] [--seconds N] [--cameras N] [--dry-run]`,
     );
     process.exit(values.help ? 0 : 2);
   }
@@ -45,6 +50,7 @@ function readArguments() {
     bytes,
     rounds,
     seconds,
+    cameras,
   };
 }
 

@@ -11,6 +11,15 @@ tools=(
   'g++ g++' 'gcc gcc' 'make make' 'python3 python3' 'cmake cmake' 'git git' 'curl curl' 'openssl openssl'
   'ffmpeg ffmpeg' 'ffprobe ffmpeg' 'chromium chromium' 'nginx nginx-light' 'strace strace' 'objdump binutils'
   'clang++-14 clang-14' 'mkfs.ext4 e2fsprogs' 'mkfs.xfs xfsprogs' 'losetup mount'
+  'faketime faketime'
+)
+
+# The same of what is no command: the test camera, an RTSP server in Debian's own Python with GStreamer behind it.
+libraries=(
+  '/usr/lib/python3/dist-packages/gi/__init__.py python3-gi'
+  '/usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib gir1.2-gst-rtsp-server-1.0'
+  '/usr/lib/*/gstreamer-1.0/libgstrtp.so gstreamer1.0-plugins-good'
+  '/usr/lib/*/gstreamer-1.0/libgstvideoparsersbad.so gstreamer1.0-plugins-bad'
 )
 
 missing_packages() {
@@ -22,6 +31,9 @@ missing_packages() {
   [ -e /usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf ] || echo fonts-dejavu-core
   # clang comes without the runtime that fuzzers and sanitizers are linked with.
   compgen -G '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' >/dev/null || echo libclang-rt-14-dev
+  for entry in "${libraries[@]}"; do
+    compgen -G "${entry% *}" >/dev/null || echo "${entry#* }"
+  done
 }
 
 # Installs without starting services, and leaves nginx disabled: only the tests and benchmarks start it.

@@ -10,18 +10,20 @@ import {
   type VerifyOptions,
   type VerifyReport,
 } from './archive-check.ts';
-import { CameraWriters } from './camera-writers.ts';
+import { ArchiveImport, type ImportOptions, type ImportResult } from './archive-import.ts';
+import type { Camera } from './camera/camera.ts';
+import { LiveCameras } from './camera/live-cameras.ts';
+import type { CameraOptions } from './camera/options.ts';
+import type { BeginRecording } from './camera/recording-switch.ts';
+import { CameraWriters, type TakeOptions } from './camera-writers.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { readGaps, withCauses } from './catalog/gap-log.ts';
 import { checkKnownCamera } from './catalog/known-camera.ts';
 import { isWritable, openFolder, openReconciled } from './catalog/open.ts';
 import { reconcile, type Unreadable } from './catalog/reconcile.ts';
 import type { RecoveryReport } from './catalog/recover-camera.ts';
-import { type CameraInfo, JOIN_TOLERANCE_MS, listCameras, type Timeline, timelineOf } from './catalog/timeline.ts';
-import { FootageError } from './errors.ts';
+import { type CameraInfo, listCameras, type Timeline, timelineOf } from './catalog/timeline.ts';
 import { createHandler, type Handler, type HandlerOptions } from './http/handler.ts';
-import { type MediaFile, openMediaFile } from './ingest/media-file.ts';
-import { withProgress } from './ingest/progress.ts';
 import { Lifetime } from './lifetime.ts';
 import type { Frame, Track } from './media.ts';
 import { native as defaultNative } from './native.ts';
@@ -41,9 +43,20 @@ import { Planner } from './session/planner.ts';
 import { Outgoing, type OutgoingStats } from './session/outgoing.ts';
 import { answerPolicy, SESSION_KEYS, type SessionRequest } from './session/request.ts';
 import { Answer, type AnswerDeps, Session } from './session/session.ts';
-import { parseSpan, parseTime, type Time } from './time.ts';
+import { parseSpan } from './time.ts';
 
-export type { RecoveryReport, RepairReport, ScrubOptions, ScrubStats, SessionRequest, VerifyOptions, VerifyReport };
+export type {
+  CameraOptions,
+  ImportOptions,
+  ImportResult,
+  RecoveryReport,
+  RepairReport,
+  ScrubOptions,
+  ScrubStats,
+  SessionRequest,
+  VerifyOptions,
+  VerifyReport,
+};
 
 export interface ArchiveOptions {
   /** Make the folder if it is missing. Default true. */
@@ -71,26 +84,6 @@ export interface RecordOptions extends RecorderOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface ImportOptions {
-  /** Wall time of the first presented sample. */
-  readonly start: Time;
-  /** `keep`: import even over footage that exists. Default `refuse`. */
-  readonly overlap?: 'refuse' | 'keep';
-  readonly signal?: AbortSignal;
-  readonly recorder?: RecorderOptions;
-  /** Called as frames are read: media read so far and in all, ms. */
-  readonly onProgress?: (doneMs: number, totalMs: number) => void;
-}
-
-export interface ImportResult {
-  readonly startUtcMs: number;
-  readonly endUtcMs: number;
-  /** Frames per track. */
-  readonly frames: readonly number[];
-  /** Tracks of the file that are neither video nor audio, one line each. */
-  readonly skipped: readonly string[];
-}
-
 export interface ArchiveStats extends OutgoingStats {
   /** Null: none was begun. */
   readonly scrub: ScrubStats | null;
@@ -107,14 +100,6 @@ const ARCHIVE_KEYS: KeysOf<ArchiveOptions> = {
   now: true,
 };
 const RECORD_KEYS: KeysOf<RecordOptions> = { tracks: true, frames: true, signal: true, ...RECORDER_KEYS };
-const IMPORT_KEYS: KeysOf<ImportOptions> = {
-  start: true,
-  overlap: true,
-  signal: true,
-  recorder: true,
-  onProgress: true,
-};
-
 const LOCK_WAIT_MS = 10_000;
 /** An archive that is only read looks at the files at most this often. */
 const REFRESH_MS = 1000;
@@ -157,11 +142,15 @@ export class Archive {
   readonly #planner: Planner;
   readonly #hls: HlsPlanner;
   readonly #writers: CameraWriters;
+  readonly #import: ArchiveImport;
   readonly #check: ArchiveCheck;
   readonly #scrub: Scrub;
   readonly #now: () => number;
   readonly #outgoing: Outgoing;
   readonly #recordings = new Set<Recording>();
+  /** Those among them that live cameras have begun, and end. */
+  readonly #ofCameras = new WeakSet<Recording>();
+  readonly #live: LiveCameras;
   readonly #lifetime = new Lifetime('archive');
   #refreshed: { readonly atMs: number; readonly done: Promise<unknown> } | undefined;
 
@@ -190,6 +179,9 @@ export class Archive {
       lockWaitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
       checkOpen: () => this.#lifetime.check(),
     });
+    const begin = this.#recordCamera.bind(this);
+    this.#live = new LiveCameras({ begin, wallMs: this.#now });
+    this.#import = new ArchiveImport({ root, catalog, cache: this.#cache, writers: this.#writers });
     this.#check = new ArchiveCheck({ root, io, catalog, writers: this.#writers });
     const { recordingFirst } = this.#outgoing;
     this.#scrub = new Scrub({ root, io, catalog, check: this.#check, recordingFirst, now: this.#now });
@@ -204,12 +196,23 @@ export class Archive {
     return this.#lifetime.run(() => this.#record(camera, options));
   }
 
-  async #record(camera: string, options: RecordOptions): Promise<Recording> {
+  /** Not a call of the archive's: closing it closes its cameras, which end what they have begun. */
+  #recordCamera(camera: string, request: BeginRecording, recorder: RecorderOptions): Promise<Recording> {
+    const { tracks, frames, gaps, signal, ...onFault } = request;
+    const options = { tracks, frames, ...recorder };
+    return this.#record(camera, options, {
+      ...{ check: () => signal.throwIfAborted(), whileClosing: true, onFault },
+      gaps: gaps.map((gap) => ({ ...gap, lost: tracks.map(() => 0) })),
+    });
+  }
+
+  async #record(camera: string, options: RecordOptions, more: Partial<TakeOptions> = {}): Promise<Recording> {
     checkKeys(options, RECORD_KEYS, 'record');
     const { tracks, frames, signal, ...recorderOptions } = options;
     const held = await this.#writers.take(camera, tracks, recorderOptions, {
       check: () => signal?.throwIfAborted(),
       endOnDiskFault: false,
+      ...more,
     });
     const { recorder, release } = held;
     const stop = new AbortController();
@@ -229,8 +232,44 @@ export class Archive {
       }
     };
     const recording: Recording = new Recording(camera, recorder, Promise.resolve().then(run), stop);
+    if (more.whileClosing === true) this.#ofCameras.add(recording);
     this.#recordings.add(recording);
     return recording;
+  }
+
+  /**
+   * Connects a camera, keeps it connected, and records it, always or on demand. It is connected when its state says so.
+   * @throws FootageError E_CAMERA_NAME, E_CAMERA_BUSY, E_READ_ONLY, E_CLOSED; TypeError, RangeError for options
+   */
+  camera(name: string, options: CameraOptions): Camera {
+    this.#lifetime.check();
+    checkCameraName(name);
+    this.#writers.checkWritable();
+    return this.#live.add(name, options);
+  }
+
+  /** The connected camera of that name. */
+  control(camera: string): Camera | undefined {
+    return this.#live.get(camera);
+  }
+
+  /** Those that `camera()` has connected, or tries to. */
+  liveCameras(): readonly Camera[] {
+    return this.#live.all();
+  }
+
+  /** Whether this process records that camera, whatever its frames come from. */
+  isRecording(camera: string): boolean {
+    return [...this.#recordings].some((recording) => recording.camera === camera);
+  }
+
+  /** Whether there is footage of a camera of that name. @throws FootageError E_CAMERA_NAME */
+  knowsCamera(camera: string): Promise<boolean> {
+    return this.#lifetime.run(async () => {
+      checkCameraName(camera);
+      await this.#refresh();
+      return this.#catalog.has(camera);
+    });
   }
 
   /**
@@ -238,65 +277,7 @@ export class Archive {
    * @throws FootageError E_INPUT_*, E_OVERLAP, and those of `record`; the signal's reason
    */
   import(camera: string, path: string, options: ImportOptions): Promise<ImportResult> {
-    return this.#lifetime.runUntil(options.signal, (signal) => this.#import(camera, path, { ...options, signal }));
-  }
-
-  async #import(camera: string, path: string, options: StoppableImport): Promise<ImportResult> {
-    checkKeys(options, IMPORT_KEYS, 'import');
-    checkCameraName(camera);
-    const startUtcMs = parseTime(options.start, 'start');
-    const file = await openMediaFile(path);
-    try {
-      return await this.#importFile(camera, file, startUtcMs, options);
-    } finally {
-      await file.close();
-    }
-  }
-
-  async #importFile(
-    camera: string,
-    file: MediaFile,
-    startUtcMs: number,
-    options: StoppableImport,
-  ): Promise<ImportResult> {
-    const { tracks, durationMs, skipped } = file;
-    const endUtcMs = startUtcMs + durationMs;
-    const refuseOverlap = async () => {
-      if (options.overlap !== 'keep') await this.#refuseOverlap(camera, startUtcMs, endUtcMs);
-    };
-    this.#writers.checkWritable();
-    // Here, so that nothing is made or waited for in vain; and again once nobody else can write.
-    await refuseOverlap();
-    const recorderOptions = { ...options.recorder, startUtcMs };
-    const held = await this.#writers.take(camera, tracks, recorderOptions, {
-      check: () => options.signal.throwIfAborted(),
-      endOnDiskFault: true,
-    });
-    const { recorder, release } = held;
-    try {
-      await refuseOverlap();
-      await recorder.record(withProgress(file.frames(options.signal), file, options.onProgress), NEVER);
-    } catch (error) {
-      await recorder.discard();
-      throw error;
-    } finally {
-      await release();
-    }
-    return { startUtcMs, endUtcMs, frames: recorder.stats().appended, skipped };
-  }
-
-  async #refuseOverlap(camera: string, startUtcMs: number, endUtcMs: number): Promise<void> {
-    const asked = { startUtcMs, endUtcMs };
-    const { spans } = await timelineOf(this.root, this.#catalog, this.#cache, camera, asked);
-    // Files that follow each other may share a fraction of a millisecond: times are kept in microseconds.
-    const span = spans.find((one) => one.endUtcMs - one.startUtcMs > JOIN_TOLERANCE_MS);
-    if (span === undefined) return;
-    const from = new Date(span.startUtcMs).toISOString();
-    const to = new Date(span.endUtcMs).toISOString();
-    throw new FootageError(
-      'E_OVERLAP',
-      `Camera "${camera}" has footage from ${from} to ${to} already: choose another start, or allow it (on the command line --overlap keep).`,
-    );
+    return this.#lifetime.runUntil(options.signal, (signal) => this.#import.run(camera, path, { ...options, signal }));
   }
 
   /**
@@ -439,10 +420,14 @@ export class Archive {
    * releases everything. Idempotent.
    */
   close(): Promise<void> {
-    const stopped = [...this.#recordings].map((recording) => recording.stop());
+    const stopOwn = () => {
+      const own = [...this.#recordings].filter((recording) => !this.#ofCameras.has(recording));
+      return own.map((recording) => recording.stop());
+    };
+    const stopped = [this.#live.close(), ...stopOwn()];
     return this.#lifetime.close(async () => {
       // Also those that began in the very moment of closing.
-      await Promise.allSettled([...stopped, ...[...this.#recordings].map((recording) => recording.stop())]);
+      await Promise.allSettled([...stopped, ...stopOwn()]);
       await this.#cache.close();
       this.#catalog.close();
     });
@@ -452,8 +437,3 @@ export class Archive {
     return this.close();
   }
 }
-
-type StoppableImport = ImportOptions & { readonly signal: AbortSignal };
-
-/** The end of an import is that of its file, or a failure. */
-const NEVER = new AbortController().signal;

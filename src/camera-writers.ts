@@ -13,8 +13,9 @@ import { lock, tryLock, type WriterLock } from './catalog/writer-lock.ts';
 import { FootageError, ioError } from './errors.ts';
 import type { Track } from './media.ts';
 import type { RecordingGap } from './recorder/interruption.ts';
-import { checkRecorderOptions, checkTracks } from './recorder/options.ts';
+import { checkRecorderOptions } from './recorder/options.ts';
 import { Recorder, type RecorderOptions, type SegmentSink } from './recorder/recorder.ts';
+import { checkTracks } from './recorder/tracks.ts';
 import { type Disk, makeDirectory } from './segment/disk.ts';
 import { checkCameraName } from './segment/layout.ts';
 
@@ -35,12 +36,24 @@ export interface TakeOptions {
   readonly check: () => void;
   /** Whether a failure of the disk ends the recording. */
   readonly endOnDiskFault: boolean;
+  /** Also while the archive is being closed: whoever closes knows of it, and waits for its end. */
+  readonly whileClosing?: true;
+  /** What was missed before it. */
+  readonly gaps?: readonly RecordingGap[];
+  /** Told when the disk has failed under it, and when it goes on. */
+  readonly onFault?: FaultListener;
+}
+
+export interface FaultListener {
+  readonly interrupted: (cause: FootageError) => void;
+  readonly resumed: (gap: RecordingGap) => void;
 }
 
 interface RecorderChoice {
   readonly tracks: readonly Track[];
   readonly options: RecorderOptions;
   readonly endOnDiskFault: boolean;
+  readonly onFault: FaultListener | undefined;
 }
 
 /** A recorder that holds its camera's lock until `release`. */
@@ -104,13 +117,14 @@ export class CameraWriters {
     camera: string,
     tracks: readonly Track[],
     options: RecorderOptions,
-    { check, endOnDiskFault }: TakeOptions,
+    { check, endOnDiskFault, whileClosing, gaps = [], onFault }: TakeOptions,
   ): Promise<TakenCamera> {
     checkCameraName(camera);
     const recorderOptions = checkRecorderOptions(options);
     checkTracks(tracks);
     this.checkWritable();
-    const { disk, root, lockWaitMs, checkOpen } = this.#deps;
+    const { disk, root, lockWaitMs } = this.#deps;
+    const checkOpen = whileClosing === true ? () => undefined : this.#deps.checkOpen;
     const directory = join(root, camera);
     await makeDirectory(disk, directory);
     const goOn = () => {
@@ -119,17 +133,19 @@ export class CameraWriters {
     };
     const held = await lock(directory, camera, { waitMs: lockWaitMs, check: goOn });
     const notes = new GapNotes(disk, directory, camera);
-    try {
-      const choice = { tracks, options: recorderOptions, endOnDiskFault };
-      return {
-        recorder: await this.#recorder(camera, { held, notes }, choice),
-        release: async () => {
-          await notes.written();
-          held.release();
-        },
-      };
-    } catch (error) {
+    for (const gap of gaps) notes.add(gap);
+    const release = async () => {
+      await notes.written();
       held.release();
+    };
+    try {
+      const choice = { tracks, options: recorderOptions, endOnDiskFault, onFault };
+      const recorder = await this.#recorder(camera, { held, notes }, choice);
+      // It may have been closed meanwhile; from here on a recorder is known to whoever closes.
+      checkOpen();
+      return { recorder, release };
+    } catch (error) {
+      await release();
       throw error;
     }
   }
@@ -137,14 +153,12 @@ export class CameraWriters {
   async #recorder(
     camera: string,
     { held, notes }: { readonly held: WriterLock; readonly notes: GapNotes },
-    { tracks, options, endOnDiskFault }: RecorderChoice,
+    { tracks, options, endOnDiskFault, onFault }: RecorderChoice,
   ): Promise<Recorder> {
-    const { disk, native, flusher, root, now, checkOpen } = this.#deps;
+    const { disk, native, flusher, root, now } = this.#deps;
     const directory = join(root, camera);
     refuseNewer(await this.#recover(camera));
     const uuid = await cameraUuid(disk, directory);
-    // It may have been closed meanwhile; from here on a recorder is known to whoever closes.
-    checkOpen();
     return new Recorder(
       tracks,
       {
@@ -153,7 +167,7 @@ export class CameraWriters {
         flusher,
         directory,
         camera: uuid,
-        sink: this.#sink(camera, notes),
+        sink: this.#sink(camera, notes, onFault),
         now,
         endOnDiskFault,
         checkLock: () => checkHeld(camera, held),
@@ -162,16 +176,22 @@ export class CameraWriters {
     );
   }
 
-  #sink(camera: string, notes: GapNotes): SegmentSink {
+  #sink(camera: string, notes: GapNotes, onFault: FaultListener | undefined): SegmentSink {
     const { root, catalog } = this.#deps;
     return {
       opened: ({ path, head, startUtcMs }) =>
         guarded(() => catalog.put(openRow(camera, relative(root, path), head, startUtcMs))),
       sealed: ({ path, trailer }) => guarded(() => catalog.put(sealedRow(camera, relative(root, path), trailer))),
       removed: (id) => guarded(() => catalog.remove(id)),
-      interrupted: (cause) => warn(`Camera "${camera}" is not being recorded: ${cause.message}`),
+      interrupted: (cause) => {
+        warn(`Camera "${camera}" is not being recorded: ${cause.message}`);
+        onFault?.interrupted(cause);
+      },
       left: (cause) => warn(`A segment of camera "${camera}" could not be sealed yet: ${cause.message}`),
-      resumed: (gap) => notes.add(gap),
+      resumed: (gap) => {
+        notes.add(gap);
+        onFault?.resumed(gap);
+      },
     };
   }
 

@@ -5,6 +5,7 @@ export {
   type Archive,
   type ArchiveOptions,
   type ArchiveStats,
+  type CameraOptions,
   type ImportOptions,
   type ImportResult,
   openArchive,
@@ -17,11 +18,17 @@ export {
   type VerifyOptions,
   type VerifyReport,
 } from './archive.ts';
+export type { Camera, CameraEvents } from './camera/camera.ts';
+export type { CameraGap, CameraHealth, CameraState, CameraTrackHealth, CameraTrouble } from './camera-health.ts';
 export type { CameraInfo, Timeline, UtcSpan } from './catalog/timeline.ts';
 export { ERROR_CODES, type ErrorCode, FootageError } from './errors.ts';
 export type { Handler, HandlerOptions } from './http/handler.ts';
+export type { ClockStep } from './ingest/camera-clock.ts';
+export { type CameraInput, ffmpegSource } from './ingest/ffmpeg-source.ts';
+export type { AudioChoice } from './ingest/layout.ts';
 export { type MediaFile, openMediaFile } from './ingest/media-file.ts';
 export { replay } from './ingest/replay.ts';
+export type { FrameSource, SourceConnection, SourceFrame } from './ingest/source.ts';
 export type { Frame, Track, TrackKind } from './media.ts';
 export type { Recording } from './recorder/recording.ts';
 export type { RecorderOptions, RecordingStats } from './recorder/recorder.ts';

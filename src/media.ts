@@ -4,7 +4,7 @@
 
 export type TrackKind = 'video' | 'audio';
 
-/** One elementary stream of a camera. It never changes within a segment. */
+/** One elementary stream of a camera. It never changes within a segment (see `newTrack` of a frame). */
 export interface Track {
   readonly kind: TrackKind;
   /**
@@ -48,4 +48,19 @@ export interface Frame {
   readonly utcMs?: number;
   /** Duration in ticks; otherwise until the next frame of the track. */
   readonly durationTicks?: number;
+  /**
+   * What its track is from this sample on, where parameter sets or the picture's size have changed: of the same kind,
+   * timescale and sample entry. Only on a sync sample of the leading track (the first video track), else E_FRAME.
+   */
+  readonly newTrack?: Track;
+  /**
+   * The clock of the source or of this machine has stepped: a new run begins with this sample, at `utcMs`, which it must
+   * have. Only on a sync sample of the leading track (the first video track, else the first track), else E_FRAME.
+   */
+  readonly newRun?: true;
+  /**
+   * Wall time (Unix milliseconds) of the instant at which the frame is presented, by the camera's own clock. It is kept
+   * with the footage and never used to place it.
+   */
+  readonly cameraUtcMs?: number;
 }

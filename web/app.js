@@ -23,9 +23,9 @@ const view = {
   player: element('player'),
 };
 
-/** Cameras as the server last told, by name: { name, startUtcMs, endUtcMs, recording, spans }. */
+/** Cameras as the server last told, by name: { name, startUtcMs, endUtcMs, recording, live, spans }. */
 let cameras = new Map();
-/** Rows on the page by camera: { item, bar, recording, from, to, shown: { startUtcMs, endUtcMs } }. */
+/** Rows on the page by camera: { item, bar, state, from, to, shown: { startUtcMs, endUtcMs } }. */
 const rows = new Map();
 
 /** GETs JSON; throws an Error with the server's own words. */
@@ -64,6 +64,7 @@ function shownRange(camera) {
 }
 
 async function loadCamera(camera) {
+  if (camera.startUtcMs === null) return { ...camera, startUtcMs: Date.now(), endUtcMs: Date.now(), spans: [] };
   const { startUtcMs, endUtcMs } = shownRange(camera);
   const query = `start=${seconds(startUtcMs)}&end=${seconds(endUtcMs)}`;
   const { spans } = await getJson(`${cameraAddress(camera.name)}/timeline?${query}`);
@@ -116,13 +117,13 @@ function makeRow(name) {
   const row = {
     item: make('li', ''),
     bar: make('div', 'bar'),
-    recording: make('span', 'recording', '● recording'),
+    state: make('span', 'state'),
     from: make('span', ''),
     to: make('span', ''),
     shown: { startUtcMs: 0, endUtcMs: 1 },
   };
   const title = make('div', 'name');
-  title.append(make('span', '', name), row.recording);
+  title.append(make('span', '', name), row.state);
   const times = make('div', 'times');
   times.append(row.from, row.to);
   row.bar.setAttribute('role', 'img');
@@ -133,7 +134,9 @@ function makeRow(name) {
 
 function drawRow(camera, row) {
   row.shown = shownRange(camera);
-  row.recording.hidden = !camera.recording;
+  const isRecording = camera.live?.recording ?? camera.recording;
+  row.state.textContent = isRecording ? '● recording' : liveText(camera.live);
+  row.state.classList.toggle('recording', isRecording);
   row.from.textContent = clock(row.shown.startUtcMs);
   row.to.textContent = clock(row.shown.endUtcMs);
   const spans = camera.spans.map((span) => place(make('div', 'span'), row, span));
@@ -144,6 +147,12 @@ function drawRow(camera, row) {
     `${camera.name}: ${count} recorded, ${row.from.textContent} to ${row.to.textContent}`,
   );
   drawChosen(camera.name, row);
+}
+
+/** How a camera is that is not recorded: `live` is null for one that the server is not connected to. */
+function liveText(live) {
+  if (live === null) return '';
+  return live.error === null ? live.state : `${live.state}: ${live.error.message}`;
 }
 
 /** Puts a mark where its time is, in percent of the bar. */

@@ -1,6 +1,6 @@
 /** `footage import`: media files, as if recorded at a given time. */
 import { openArchive } from '../archive.ts';
-import { openMediaFile } from '../ingest/media-file.ts';
+import { checkAnyMediaFile } from '../ingest/converted-file.ts';
 import { checkCameraName } from '../segment/layout.ts';
 import { parseTime } from '../time.ts';
 import { iso, printJson, progressBar, untilInterrupted } from './support.ts';
@@ -19,7 +19,7 @@ export async function runImport(files: readonly string[], flags: ImportFlags): P
   let startUtcMs = parseTime(flags.start, '--start');
   const signal = untilInterrupted();
   // A bad file is refused before anything is made or imported.
-  for (const file of files) await (await openMediaFile(file)).close();
+  for (const file of files) await checkAnyMediaFile(file, signal);
   const archive = await openArchive(flags.archive, { lockWaitMs: flags.wait * 1000 });
   try {
     for (const file of files) {

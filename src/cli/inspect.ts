@@ -30,8 +30,9 @@ function linesOf(anatomy: Anatomy): string[] {
     ),
     ...endLines(anatomy),
     ...list.map(
-      ({ type, offset, length, track, dts, sync, frames }) =>
-        `record ${offset}: ${type}, ${length} bytes, track ${track}, DTS ${dts}, ${frames} frames${sync ? ', sync' : ''}`,
+      ({ type, offset, length, track, dts, sync, frames, cameraUtcMs }) =>
+        `record ${offset}: ${type}, ${length} bytes, track ${track}, DTS ${dts}, ${frames} frames${sync ? ', sync' : ''}` +
+        (cameraUtcMs === undefined ? '' : `, ${iso(cameraUtcMs)} by the camera's clock`),
     ),
     ...(problems.length === 0 ? ['no problem'] : []),
     ...problems.map(({ code, from, to, message }) => `${code}: ${message} (bytes ${from} to ${to})`),

@@ -41,7 +41,8 @@ and door.mp4 where there is one part. Each appears when it is whole; --json prin
 
 program
   .command('demo')
-  .description('record two sample cameras and show them on a web page')
+  .description('record two sample cameras, and a real one if its address is given, and show them on a web page')
+  .argument('[url]', 'address of a camera (rtsp, rtmp, srt, http, …); needs ffmpeg')
   .option('--archive <dir>', 'keep the recordings here instead of in a folder that is removed at the end')
   .option('--port <number>', 'port of the page', portNumber, 8080)
   .option('--host <address>', 'address to listen on', '127.0.0.1')
@@ -49,8 +50,10 @@ program
 
 program
   .command('serve')
-  .description('serve an archive over HTTP, with the web page')
+  .description('serve an archive over HTTP, with the web page; and record cameras into it')
   .requiredOption(...archiveOption)
+  .option('--camera <name=url>', 'connect a camera and record it; may be given many times', cameraAddress, {})
+  .option('--cameras <file>', 'a JSON file with cameras and their options: passwords stay off the command line')
   .option('--port <number>', 'port; 0 = any free one', portNumber, 8080)
   .option('--host <address>', 'address to listen on', '127.0.0.1')
   .option('--session-rate <bytes>', 'limit of each download in bytes per second; 0 = none', byteNumber, 0)
@@ -71,11 +74,18 @@ program
 
 program
   .command('record')
-  .description('record a camera; a file is replayed in real time as if it were one')
+  .description('record a camera until it is interrupted; a file is replayed in real time as if it were one')
   .requiredOption(...archiveOption)
   .requiredOption('--camera <name>', 'name of the camera')
-  .requiredOption('--input <file>', 'MP4 or MOV file')
+  .requiredOption('--input <url>', 'address of the camera (rtsp, rtmp, srt, http, …), a media file, or a device')
   .option('--duration <seconds>', 'stop after this much recorded media')
+  .addOption(
+    new Option('--audio <choice>', 'sound of a camera: as it is if it can be kept, as AAC, or left out')
+      .choices(['auto', 'aac', 'none'])
+      .default('auto'),
+  )
+  .addOption(new Option('--transport <protocol>', 'of RTSP').choices(['tcp', 'udp']).default('tcp'))
+  .option('--input-option <key=value>', 'an option of ffmpeg for the input, as f=v4l2 for a device', keyValue, {})
   .option(...waitOption)
   .option('--json', 'print a line of JSON a second')
   .action(runRecord);
@@ -159,6 +169,21 @@ program
   .requiredOption(...archiveOption)
   .option('--json', 'print JSON')
   .action(runRecover);
+
+/** Adds to those given before. */
+function cameraAddress(text: string, before: Readonly<Record<string, string>>): Record<string, string> {
+  const [, name, url] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
+  if (name === undefined || url === undefined) throw new InvalidArgumentError('Write a camera as name=url.');
+  if (name in before) throw new InvalidArgumentError(`Camera ${name} is given twice.`);
+  return { ...before, [name]: url };
+}
+
+/** Adds to those given before. */
+function keyValue(text: string, before: Readonly<Record<string, string>>): Record<string, string> {
+  const [, key, value] = /^(\w+)=(.*)$/s.exec(text) ?? [];
+  if (key === undefined || value === undefined) throw new InvalidArgumentError('Write an option as key=value.');
+  return { ...before, [key]: value };
+}
 
 function portNumber(text: string): number {
   const port = Number(text);

@@ -10,7 +10,16 @@ export const DELIMITER_BYTES = 32;
 export const MAGIC = 0xf546544d;
 
 /** Record types; a reader hops over those it does not know. */
-export const RecordType = { head: 1, configuration: 2, anchor: 3, frame: 4, group: 5, void: 6, end: 7 } as const;
+export const RecordType = {
+  head: 1,
+  configuration: 2,
+  anchor: 3,
+  frame: 4,
+  group: 5,
+  void: 6,
+  end: 7,
+  cameraClock: 8,
+} as const;
 
 /** Bits of the delimiter's flags. */
 export const RecordFlag = {
@@ -31,7 +40,7 @@ export interface Delimiter {
   readonly length: number;
   /** Ticks; frames only. */
   readonly compositionOffset: number;
-  /** Ticks: of a frame, of a group's first frame, of an anchor. */
+  /** Ticks: of a frame, of a group's first frame, of an anchor, of a camera clock. */
   readonly dts: number;
   readonly payloadCrc: number;
 }
@@ -86,8 +95,8 @@ export function encodeRecord(
 }
 
 /**
- * Bytes of a record's payload that an index keeps (and that a scan returns): a group's table, nothing of frames, voids
- * and unknown types, all of the others. `count` is the group's frame count, read from `view` behind the delimiter.
+ * Bytes of a record's payload that an index keeps (and that a scan returns): a group's table, nothing of frames, voids,
+ * camera clocks (which nobody needs to find a sample) and unknown types, all of the others. `count` is the group's frame count, read from `view` behind the delimiter.
  */
 export function keptPayloadBytes(view: DataView, at: number): number {
   switch (view.getUint8(at + 4)) {

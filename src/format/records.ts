@@ -1,5 +1,5 @@
 /**
- * Payloads of the records that are not frames: head, configuration, anchor, end (docs/format.md, "Records").
+ * Payloads of the records that are not frames: head, configuration, anchor, end, camera clock (docs/format.md, "Records").
  * They carry no names and no secrets: they travel with exports.
  */
 import { FootageError } from '../errors.ts';
@@ -26,6 +26,15 @@ export interface Anchor {
   readonly utcMs: number;
   /** Samples from here on come behind a hole in the file. */
   readonly discontinuity: boolean;
+}
+
+/** What the camera's own clock says of a media instant: told, and never used to place anything. */
+export interface CameraClock {
+  readonly track: number;
+  /** Media instant in ticks of the track. */
+  readonly dts: number;
+  /** Unix milliseconds (stored in microseconds). */
+  readonly utcMs: number;
 }
 
 export interface HeadTrack {
@@ -185,17 +194,32 @@ export function decodeConfiguration(payload: Uint8Array, timescale: number): Tra
 }
 
 export function encodeAnchor(anchor: Anchor, seed: number, crc32c: Crc32c): Uint8Array {
+  const flags = anchor.discontinuity ? RecordFlag.discontinuity : 0;
+  return encodeInstant(RecordType.anchor, flags, anchor, seed, crc32c);
+}
+
+export function encodeCameraClock(clock: CameraClock, seed: number, crc32c: Crc32c): Uint8Array {
+  return encodeInstant(RecordType.cameraClock, 0, clock, seed, crc32c);
+}
+
+/** A record that says: media instant `dts` of `track` is wall time `utcMs`. */
+function encodeInstant(
+  type: number,
+  flags: number,
+  { track, dts, utcMs }: CameraClock,
+  seed: number,
+  crc32c: Crc32c,
+): Uint8Array {
   const payload = new Uint8Array(8);
-  setInt64(viewOf(payload), 0, utcToMicros(anchor.utcMs));
-  const fields = {
-    type: RecordType.anchor,
-    flags: anchor.discontinuity ? RecordFlag.discontinuity : 0,
-    track: anchor.track,
-    configuration: 0,
-    compositionOffset: 0,
-    dts: anchor.dts,
-  };
-  return encodeRecord(fields, payload, seed, crc32c);
+  setInt64(viewOf(payload), 0, utcToMicros(utcMs));
+  return encodeRecord({ type, flags, track, configuration: 0, compositionOffset: 0, dts }, payload, seed, crc32c);
+}
+
+/** Unix ms of a camera clock; undefined if it is no time: nothing depends on it. */
+export function decodeCameraClock(payload: Uint8Array): number | undefined {
+  if (payload.byteLength < 8) return undefined;
+  const utcMs = getInt64(viewOf(payload), 0) / 1000;
+  return Math.abs(utcMs) <= MAX_UTC_MS ? utcMs : undefined;
 }
 
 /** @throws FootageError E_DAMAGED */

@@ -4,15 +4,18 @@
  */
 import { FootageError } from '../errors.ts';
 import type { SenderOptions } from '../sender/sender.ts';
-import { parseSpan } from '../time.ts';
-import { type ArchiveFace, type Exchange, type Request, type Response, sendJson } from './exchange.ts';
+import { sendCameras, sendHealth, sendRecording, sendTimeline, switchRecording } from './cameras.ts';
+import { type ArchiveFace, type Exchange, fieldOf, type Request, type Response, sendJson } from './exchange.ts';
 import { sendExport, sendManifest } from './export.ts';
 import { HLS_ADDRESS, sendHls } from './hls.ts';
+import { sendChannelState, sendExportOf2013, sendUnixTime, switchRecordingOf2013 } from './of-2013.ts';
 import { isPageFile, sendPageFile } from './page.ts';
 
 export interface HandlerOptions {
   /** Also serve the web page at `/`. Default false. */
   readonly page?: boolean;
+  /** Whether requests may change something: switch recording on and off. False: as if there were no such address. Default true. */
+  readonly control?: boolean;
   /** Address of the client, for limits by client: behind a proxy, what the proxy says. Default: that of the socket. */
   readonly clientAddress?: (req: Request) => string | undefined;
   /** Barriers and idle timeout of each answer's sender. */
@@ -23,20 +26,41 @@ export interface HandlerOptions {
 
 export type Handler = (req: Request, res: Response, next?: (error?: unknown) => void) => void;
 
-/** A route: its pattern, and what answers; captured are the camera's name, and what follows if that is told apart later. */
+/** Captured are the camera's name, and what follows if that is told apart later. */
+type Respond = (exchange: Exchange, camera: string, rest: string) => Promise<void>;
+
 interface Route {
   readonly pattern: RegExp;
-  readonly answer: (exchange: Exchange, camera: string, rest: string) => Promise<void>;
+  /** Answers GET and HEAD. */
+  readonly read?: Respond;
+  /** What changes something, and the method that does. */
+  readonly change?: { readonly method: 'GET' | 'POST'; readonly respond: Respond };
 }
 
 const ROUTES: readonly Route[] = [
-  { pattern: /^\/healthz$/, answer: async ({ req, res }) => sendJson(req, res, 200, { status: 'ok' }) },
-  { pattern: /^\/api\/cameras$/, answer: sendCameras },
-  { pattern: /^\/api\/cameras\/([^/]+)\/timeline$/, answer: sendTimeline },
-  { pattern: /^\/api\/cameras\/([^/]+)\/export\.mp4$/, answer: (exchange, camera) => sendExport(exchange, camera) },
-  { pattern: /^\/api\/cameras\/([^/]+)\/export\.json$/, answer: sendManifest },
-  { pattern: HLS_ADDRESS, answer: sendHls },
-  { pattern: /^\/mod_nvr\/file$/, answer: sendExportOf2013 },
+  { pattern: /^\/healthz$/, read: async ({ req, res }) => sendJson(req, res, 200, { status: 'ok' }) },
+  { pattern: /^\/api\/cameras$/, read: sendCameras },
+  { pattern: /^\/api\/cameras\/([^/]+)\/timeline$/, read: sendTimeline },
+  { pattern: /^\/api\/cameras\/([^/]+)\/export\.mp4$/, read: (exchange, camera) => sendExport(exchange, camera) },
+  { pattern: /^\/api\/cameras\/([^/]+)\/export\.json$/, read: sendManifest },
+  { pattern: HLS_ADDRESS, read: sendHls },
+  { pattern: /^\/api\/cameras\/([^/]+)\/health$/, read: sendHealth },
+  {
+    pattern: /^\/api\/cameras\/([^/]+)\/recording$/,
+    read: sendRecording,
+    change: { method: 'POST', respond: switchRecording },
+  },
+  { pattern: /^\/mod_nvr\/(?:file|[^/]+\.mp4)$/, read: sendExportOf2013 },
+  { pattern: /^\/mod_nvr\/channel_state$/, read: sendChannelState },
+  { pattern: /^\/mod_nvr\/unixtime$/, read: sendUnixTime },
+  {
+    pattern: /^\/mod_nvr_admin\/rec_on$/,
+    change: { method: 'GET', respond: (exchange) => switchRecordingOf2013(exchange, true) },
+  },
+  {
+    pattern: /^\/mod_nvr_admin\/rec_off$/,
+    change: { method: 'GET', respond: (exchange) => switchRecordingOf2013(exchange, false) },
+  },
 ];
 
 export function createHandler(archive: ArchiveFace, options: HandlerOptions): Handler {
@@ -53,24 +77,58 @@ async function handle(
   next: ((error?: unknown) => void) | undefined,
 ): Promise<void> {
   const url = parseUrl(req.url ?? '/');
-  const isPage = options.page === true && isPageFile(url.pathname);
-  const route = ROUTES.find(({ pattern }) => pattern.test(url.pathname));
-  if (route === undefined && !isPage) {
+  const { pathname, searchParams: query } = url;
+  const answers = answersAt(pathname, options);
+  if (answers.size === 0) {
     if (next !== undefined) return next();
     throw new FootageError(
       'E_NOT_FOUND',
-      `There is nothing at ${url.pathname.slice(0, 80)}: see the addresses in the README.`,
+      `There is nothing at ${pathname.slice(0, 80)}: see the addresses in the README.`,
     );
   }
-  if (req.method !== 'GET' && req.method !== 'HEAD') {
-    res.setHeader('Allow', 'GET, HEAD');
-    throw new FootageError('E_METHOD', `This address takes GET and HEAD, not ${req.method}.`);
+  const respond = answers.get(req.method ?? '');
+  if (respond === undefined) {
+    const methods = [...answers.keys()].join(', ');
+    res.setHeader('Allow', methods);
+    throw new FootageError('E_METHOD', `This address takes ${methods}, not ${req.method}.`);
   }
-  if (route === undefined) return sendPageFile(url.pathname, req, res);
-  const [, name = '', rest = ''] = route.pattern.exec(url.pathname) ?? [];
   const { sender = {} } = options;
-  const clientAddress = options.clientAddress?.(req);
-  await route.answer({ req, res, query: url.searchParams, archive, clientAddress, sender }, decodeName(name), rest);
+  await respond({ req, res, query, archive, clientAddress: options.clientAddress?.(req), sender });
+}
+
+type BoundRespond = (exchange: Exchange) => Promise<void>;
+
+/** By method; empty where there is nothing. */
+function answersAt(pathname: string, { page = false, control = true }: HandlerOptions): Map<string, BoundRespond> {
+  const route = ROUTES.find(({ pattern }) => pattern.test(pathname));
+  if (route === undefined && page && isPageFile(pathname)) {
+    return readingBy(({ req, res }) => sendPageFile(pathname, req, res));
+  }
+  const [, name = '', rest = ''] = route?.pattern.exec(pathname) ?? [];
+  const bound = (respond: Respond) => (exchange: Exchange) => respond(exchange, decodeName(name), rest);
+  const answers = route?.read === undefined ? new Map<string, BoundRespond>() : readingBy(bound(route.read));
+  if (control && route?.change !== undefined) {
+    const change = bound(route.change.respond);
+    answers.set(route.change.method, async (exchange) => {
+      refuseOtherSites(exchange.req);
+      await change(exchange);
+    });
+  }
+  return answers;
+}
+
+function readingBy(respond: BoundRespond): Map<string, BoundRespond> {
+  return new Map(['GET', 'HEAD'].map((method) => [method, respond]));
+}
+
+/** Browsers say whose page makes a request (Fetch Metadata); programs, and addresses typed in by somebody, pass. */
+function refuseOtherSites(req: Request): void {
+  const site = fieldOf(req, 'sec-fetch-site') ?? 'none';
+  if (site === 'same-origin' || site === 'none') return;
+  throw new FootageError(
+    'E_CROSS_SITE',
+    'A page of another site asked for a change: ask from a page of this server, or from a program.',
+  );
 }
 
 function parseUrl(target: string): URL {
@@ -87,28 +145,6 @@ function decodeName(name: string): string {
   } catch (error) {
     throw new FootageError('E_CAMERA_NAME', 'The camera name in the address is not valid percent-encoding.', error);
   }
-}
-
-async function sendCameras({ req, res, archive }: Exchange): Promise<void> {
-  const cameras = await archive.cameras();
-  const list = cameras.map(({ name, startUtcMs, endUtcMs, recording }) => ({ name, startUtcMs, endUtcMs, recording }));
-  sendJson(req, res, 200, { cameras: list });
-}
-
-async function sendTimeline({ req, res, query, archive }: Exchange, camera: string): Promise<void> {
-  const asked = query.has('start') || query.has('end') || query.has('duration');
-  sendJson(req, res, 200, await archive.timeline(camera, asked ? parseSpan(rangeOf(query)) : undefined));
-}
-
-function rangeOf(query: URLSearchParams): { start?: string; end?: string; duration?: string } {
-  const keys = ['start', 'end', 'duration'] as const;
-  return Object.fromEntries(keys.flatMap((key) => (query.has(key) ? [[key, query.get(key) ?? '']] : [])));
-}
-
-/** The address of the 2013 system. */
-function sendExportOf2013(exchange: Exchange): Promise<void> {
-  const camera = exchange.query.get('stream') ?? '';
-  return sendExport(exchange, camera, `../api/cameras/${encodeURIComponent(camera)}/`);
 }
 
 function fail(error: unknown, req: Request, res: Response, { onError }: HandlerOptions): void {

@@ -6,7 +6,7 @@ import { FootageError } from '../errors.ts';
 import type { HlsRequest } from '../session/hls.ts';
 import { parseSpan } from '../time.ts';
 import { sendAnswer } from './answer.ts';
-import type { Exchange } from './exchange.ts';
+import { type Exchange, onlyOf } from './exchange.ts';
 
 /** Behind the name of the camera. */
 export const HLS_ADDRESS =
@@ -44,12 +44,6 @@ function playlistAt(address: string, wanted: Wanted, query: URLSearchParams): Hl
   const text = known.size === 0 ? '' : `?${known.toString()}`;
   const named = `${ranged ? 'index' : 'live'}.m3u8${text}`;
   return { ...wanted, kind: 'master', span: ranged ? span() : undefined, address: named };
-}
-
-function onlyOf(query: URLSearchParams, key: string): string | undefined {
-  const [text, ...others] = query.getAll(key);
-  if (others.length === 0) return text;
-  throw new FootageError('E_QUERY', `"${key}" is given ${others.length + 1} times: give it once.`);
 }
 
 function fileAt(address: string, wanted: Wanted): HlsRequest {

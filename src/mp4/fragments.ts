@@ -159,6 +159,13 @@ export class FragmentedTrack {
     duration[last] = next - begin;
   }
 
+  /** The samples added since the last call, of a stream that is read as it comes; valid until more are added. */
+  take(): SampleTable {
+    const { count, dts, duration, compositionOffset, size, offset, sync } = this.#samples;
+    this.#samples.clear();
+    return { count, dts, duration, compositionOffset, size, offset, sync };
+  }
+
   /** The same track with the samples of its fragments. */
   extend(track: MovieTrack): MovieTrack {
     fillDurations(this.#samples);

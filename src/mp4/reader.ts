@@ -81,6 +81,7 @@ export function readMovie(moov: Uint8Array, fileSize: number = Number.MAX_SAFE_I
 export class MovieReader {
   readonly #timescale: number;
   readonly #fileSize: number;
+  readonly #maxConstantSamples: number;
   readonly #budget: Budget;
   readonly #tracks: MovieTrack[] = [];
   readonly #skipped: string[] = [];
@@ -89,13 +90,15 @@ export class MovieReader {
   /** By track_ID: those that are not used too, since other tracks' data may lie behind theirs. */
   readonly #fragmented = new Map<number, FragmentedTrack>();
 
-  constructor(moov: Uint8Array, fileSize: number) {
+  /** `maxConstantSamples`: of a stream that is read as it comes, in each fragment. */
+  constructor(moov: Uint8Array, fileSize: number, maxConstantSamples: number = MAX_CONSTANT_SAMPLES) {
     const children = childBodies(moov, 'moov');
     if (children.has('cmov'))
       throw new FootageError('E_INPUT_UNSUPPORTED', `The file has a compressed index. ${ACCEPTED}`);
     this.#timescale = timescaleOf(required(children, 'mvhd', 'moov'), 'mvhd');
     this.#fileSize = fileSize;
-    this.#budget = { samples: MAX_CONSTANT_SAMPLES, bytes: fileSize };
+    this.#maxConstantSamples = maxConstantSamples;
+    this.#budget = { samples: maxConstantSamples, bytes: fileSize };
     this.#defaults = readTrackExtends(children.get('mvex'));
     for (const { type, body } of boxes(moov, 'moov')) if (type === 'trak') this.#addTrack(body);
   }
@@ -113,6 +116,27 @@ export class MovieReader {
   /** Adds the samples of one `moof`; `place` is where the whole box lies in the file. */
   addFragment(moof: Uint8Array, place: BoxPlace): void {
     readFragment(moof, place, { tracks: this.#fragmented, fileSize: this.#fileSize, budget: this.#budget });
+  }
+
+  /** Ticks per second of edit durations (`mvhd`). */
+  get timescale(): number {
+    return this.#timescale;
+  }
+
+  /** Video and audio, with the samples that `moov` itself describes. */
+  get tracks(): readonly MovieTrack[] {
+    return this.#tracks;
+  }
+
+  /**
+   * Of a stream that is read as it comes: the samples that fragments have added to a track since the last call. Their
+   * offsets count as `place` of the fragment does; valid until the next fragment is added.
+   */
+  takeSamples({ id }: MovieTrack): SampleTable | undefined {
+    // A stream has no end: what it may claim is counted anew.
+    this.#budget.samples = this.#maxConstantSamples;
+    this.#budget.bytes = this.#fileSize;
+    return this.#fragmented.get(id)?.take();
   }
 
   /** The movie, once all fragments are added. */

@@ -49,6 +49,11 @@ export class SampleTableBuilder implements SampleTable {
     this.sync[i] = sync ? 1 : 0;
   }
 
+  /** Forgets the samples, and keeps the room. */
+  clear(): void {
+    this.count = 0;
+  }
+
   #grow(): void {
     const length = this.dts.length * 2;
     this.dts = grown(new Float64Array(length), this.dts);

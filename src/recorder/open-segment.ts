@@ -4,7 +4,7 @@
  */
 import type { Crc32c } from '../format/bytes.ts';
 import { DELIMITER_BYTES, RecordFlag, RecordType, writeDelimiter } from '../format/delimiter.ts';
-import { type Anchor, encodeAnchor, encodeGroupTable, type TrackEnd } from '../format/records.ts';
+import { type Anchor, encodeAnchor, encodeCameraClock, encodeGroupTable, type TrackEnd } from '../format/records.ts';
 import type { SegmentWriter } from '../segment/writer.ts';
 import type { SegmentAccount } from './ledger.ts';
 import type { PlacedFrame, TrackState } from './track-state.ts';
@@ -17,8 +17,10 @@ export interface Run {
   anchor: Anchor;
 }
 
-/** A frame's own wall time moves the anchor when it is off by more than this. */
-const ANCHOR_TOLERANCE_MS = 50;
+/** A frame's own wall time moves the anchor when it is off by more than this: half a picture at 25 a second. */
+const ANCHOR_TOLERANCE_MS = 20;
+/** What the camera's clock says is told again when it has moved against ours by more than this. */
+const CAMERA_CLOCK_TOLERANCE_MS = 500;
 
 /** Wall time of an instant of the anchor's track, Unix ms. */
 export function wallTimeOf(anchor: Anchor, ticks: number, timescale: number): number {
@@ -44,6 +46,8 @@ export class OpenSegment {
   /** Where what was written of each track ends, ticks. */
   readonly ends: (TrackEnd | undefined)[] = [];
   readonly #options: OpenSegmentOptions;
+  /** By how much the camera's clock was ahead of ours when it was told last, per track, ms. */
+  readonly #cameraAheadMs: (number | undefined)[] = [];
   /** Where the leading track ends in the file, and in the part of it that is durable; ticks. */
   #appendedTo: number;
   #durableTo: number;
@@ -63,6 +67,13 @@ export class OpenSegment {
   endUtcMs(onlyDurable: boolean): number {
     const { run, timescale } = this.#options;
     return wallTimeOf(run.anchor, onlyDurable ? this.#durableTo : this.#appendedTo, timescale);
+  }
+
+  /** Bytes handed over that no sync covers; of a segment that had to be left, those that are in the file. */
+  get bytesAtRisk(): number {
+    if (this.account.settled) return 0;
+    const { bytes, pendingBytes, durableTo } = this.writer;
+    return Math.max(0, bytes - (this.account.abandoned ? pendingBytes : 0) - durableTo);
   }
 
   /** Flushes under way. */
@@ -90,6 +101,7 @@ export class OpenSegment {
   #writeFrame(state: TrackState, frame: PlacedFrame): number {
     const leading = state.index === this.#options.leading;
     if (leading) this.#moveAnchor(frame);
+    this.#tellCameraClock(state, frame);
     const delimiter = this.#delimiter(state, frame, RecordType.frame, [frame.data]);
     const { ticks, estimated } = state.lastLength();
     this.#append(state, 1, { endDts: frame.dts + ticks, estimated }, [delimiter, frame.data]);
@@ -106,6 +118,7 @@ export class OpenSegment {
     if (first === undefined || last === undefined) return 0;
     const leading = state.index === this.#options.leading;
     if (leading) this.#moveAnchor(first);
+    for (const frame of group) this.#tellCameraClock(state, frame);
     const frames = group.map((frame) => frame.data);
     const entries = group.map(({ data, durationTicks }) => ({
       size: data.byteLength,
@@ -158,6 +171,19 @@ export class OpenSegment {
     const utcMs = frame.utcMs - (frame.compositionOffset * 1000) / timescale;
     run.anchor = { track: leading, dts: frame.dts, utcMs, discontinuity: false };
     this.writer.append([encodeAnchor(run.anchor, this.writer.seed, crc32c)]);
+  }
+
+  /** Before a frame: what the camera's own clock says of its instant, where that is new. */
+  #tellCameraClock({ track, index }: TrackState, { cameraUtcMs, dts, compositionOffset }: PlacedFrame): void {
+    if (cameraUtcMs === undefined) return;
+    const { run, timescale, crc32c } = this.#options;
+    const ticks = ((dts + compositionOffset) * timescale) / track.timescale;
+    const aheadMs = cameraUtcMs - wallTimeOf(run.anchor, ticks, timescale);
+    if (Math.abs(aheadMs - (this.#cameraAheadMs[index] ?? Infinity)) <= CAMERA_CLOCK_TOLERANCE_MS) return;
+    this.#cameraAheadMs[index] = aheadMs;
+    // As an anchor, it is that of the instant of this frame's DTS.
+    const utcMs = cameraUtcMs - (compositionOffset * 1000) / track.timescale;
+    this.writer.append([encodeCameraClock({ track: index, dts, utcMs }, this.writer.seed, crc32c)]);
   }
 
   /** Makes durable what is in the file now. */

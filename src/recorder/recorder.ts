@@ -23,6 +23,8 @@ import { Ledger } from './ledger.ts';
 import { OpenSegment, type Run, wallTimeOf } from './open-segment.ts';
 import { removeSegment, SegmentWriter } from '../segment/writer.ts';
 import { MAX_STALL_S, type PlacedFrame, TrackState } from './track-state.ts';
+import { leadingOf } from './tracks.ts';
+import { untilAborted } from './until-aborted.ts';
 
 export interface RecorderOptions {
   /** A segment is cut at the next sync sample after this much media. Default 1 h. */
@@ -85,6 +87,11 @@ export interface RecordingStats {
   readonly segments: number;
   /** Media recorded from the first sync sample of the leading track on, ms. */
   readonly recordedMs: number;
+  /** Bytes handed over that a power cut would take now: in memory, or written and not yet confirmed by a sync. */
+  readonly bytesAtRisk: number;
+  /** How long the flush that ended last, and the longest one, took, ms; 0 before the first. */
+  readonly lastFlushMs: number;
+  readonly longestFlushMs: number;
 }
 
 const DEFAULTS = {
@@ -124,11 +131,17 @@ export class Recorder {
   #early: { track: number; frame: PlacedFrame }[] = [];
   /** Every segment of this recording, for statistics and for taking it back. */
   readonly #made: { readonly id: string; readonly path: string }[] = [];
+  /** Segments that are not durable yet as a whole: being written, being sealed, or left. */
+  #unsealed: OpenSegment[] = [];
   /** Sealings, flushes and recoveries under way. */
   readonly #background = new Set<Promise<void>>();
   /** What ends the recording. */
   #failure: unknown;
+  /** Aborted by it: a source that is silent must not keep it from being told. */
+  readonly #ended = new AbortController();
   #recordedTicks = 0;
+  #lastFlushMs = 0;
+  #longestFlushMs = 0;
   /** Where the run's latest frame of any track ends, seconds. */
   #latestS: number | undefined;
 
@@ -137,10 +150,7 @@ export class Recorder {
     this.#deps = deps;
     this.#options = { ...DEFAULTS, ...options };
     this.#states = tracks.map((track, index) => new TrackState(track, index));
-    this.#leading = Math.max(
-      0,
-      tracks.findIndex((track) => track.kind === 'video'),
-    );
+    this.#leading = leadingOf(tracks);
     this.#ledger = new Ledger(tracks.length);
     const { disk, native, flusher, sink } = deps;
     this.#left = new LeftSegments({ disk, native, flusher, sink, archive: dirname(deps.directory) }, this.#ledger);
@@ -157,16 +167,24 @@ export class Recorder {
       cause: this.#interruption?.cause,
       segments: this.#made.length,
       recordedMs: (this.#recordedTicks * 1000) / this.#leadingState.track.timescale,
+      bytesAtRisk: this.#bytesAtRisk(),
+      lastFlushMs: this.#lastFlushMs,
+      longestFlushMs: this.#longestFlushMs,
     };
+  }
+
+  #bytesAtRisk(): number {
+    const waiting = this.#states.reduce((sum, state) => sum + state.waitingBytes, 0);
+    const early = this.#early.reduce((sum, { frame }) => sum + frame.data.byteLength, waiting);
+    return this.#unsealed.reduce((sum, segment) => sum + segment.bytesAtRisk, early);
   }
 
   /** Records until `frames` ends, `stop` aborts, or something fails; then everything is sealed. */
   async record(frames: AsyncIterable<Frame>, stop: AbortSignal): Promise<void> {
     const stopTicking = this.#deps.flusher.every(this.#options.flushIntervalMs, () => this.#tick());
     try {
-      for await (const frame of untilAborted(frames, stop)) {
+      for await (const frame of untilAborted(frames, AbortSignal.any([stop, this.#ended.signal]))) {
         await this.#accept(frame);
-        if (this.#failure !== undefined) throw this.#failure;
       }
     } finally {
       stopTicking();
@@ -194,14 +212,16 @@ export class Recorder {
     if (state === undefined) {
       throw new FootageError('E_FRAME', `A frame names track ${frame.track}, which the recording does not have.`);
     }
-    state.check(frame);
     const leading = frame.track === this.#leading;
+    state.check(frame, leading);
     const seconds = frame.dts / state.track.timescale;
     const stalled = this.#latestS !== undefined && seconds > this.#latestS + MAX_STALL_S;
-    if (stalled || state.jumpsBack(frame.dts)) await this.#endRun();
+    const stepped = frame.newRun !== undefined && this.#run !== undefined;
+    if (stepped || stalled || state.jumpsBack(frame.dts)) await this.#endRun();
     const placed = state.place(frame);
+    if (frame.newTrack !== undefined) state.configure(frame.newTrack);
     this.#latestS = Math.max(this.#latestS ?? seconds, state.endS());
-    if (leading) await this.#prepareSegment(placed);
+    if (leading) await this.#prepareSegment(placed, frame.newTrack !== undefined);
     const segment = this.#segment;
     if (segment === undefined) {
       this.#keepEarly(state, placed);
@@ -212,8 +232,8 @@ export class Recorder {
     await segment.writer.written().catch((error: unknown) => this.#failed(segment, error));
   }
 
-  /** Before a frame of the leading track: opens the first segment of a run, or cuts. */
-  async #prepareSegment(frame: PlacedFrame): Promise<void> {
+  /** Before a frame of the leading track: opens the first segment of a run, or cuts. `changed`: its track has. */
+  async #prepareSegment(frame: PlacedFrame, changed: boolean): Promise<void> {
     const segment = this.#segment;
     if (segment === undefined) {
       if (!frame.sync || !this.#backoff.isDue(performance.now())) return;
@@ -224,7 +244,7 @@ export class Recorder {
     const { bytes } = segment.writer;
     const ms = ((frame.dts - segment.firstDts) * 1000) / this.#leadingState.track.timescale;
     const due = ms >= this.#options.segmentDurationMs || bytes >= this.#options.segmentBytes;
-    if (!(due && frame.sync) && bytes < 2 * this.#options.segmentBytes) return;
+    if (!changed && !(due && frame.sync) && bytes < 2 * this.#options.segmentBytes) return;
     this.#closeSegment(segment, frame.dts);
     await this.#openSegment(frame);
   }
@@ -326,10 +346,12 @@ export class Recorder {
     });
     run.sequence++;
     this.#made.push({ id: writer.id, path: writer.path });
-    this.#segment = new OpenSegment({
+    const segment = new OpenSegment({
       ...{ writer, run, leading: this.#leading, timescale: this.#leadingState.track.timescale },
       ...{ account: this.#ledger.open(), firstDts: frame.dts, crc32c: this.#deps.native.crc32c },
     });
+    this.#segment = segment;
+    this.#unsealed = [...this.#unsealed.filter(({ account }) => !account.settled), segment];
     this.#deps.sink.opened({ path: writer.path, head, startUtcMs });
     return startUtcMs;
   }
@@ -373,14 +395,28 @@ export class Recorder {
     }
     const segment = this.#segment;
     if (segment === undefined || segment.flushes >= MAX_FLUSHES) return;
-    this.#inBackground(segment.flush().catch((error: unknown) => this.#failed(segment, error)));
+    this.#inBackground(this.#flush(segment).catch((error: unknown) => this.#failed(segment, error)));
+  }
+
+  async #flush(segment: OpenSegment): Promise<void> {
+    const beganMs = performance.now();
+    try {
+      await segment.flush();
+    } finally {
+      this.#lastFlushMs = performance.now() - beganMs;
+      this.#longestFlushMs = Math.max(this.#longestFlushMs, this.#lastFlushMs);
+    }
+  }
+
+  /** What ends the recording, unless something else has. */
+  #fail(error: unknown): void {
+    this.#failure ??= error;
+    this.#ended.abort();
   }
 
   #inBackground(work: Promise<void>): void {
     const watched: Promise<void> = work
-      .catch((error: unknown) => {
-        this.#failure ??= error;
-      })
+      .catch((error: unknown) => this.#fail(error))
       .finally(() => this.#background.delete(watched));
     this.#background.add(watched);
   }
@@ -394,12 +430,14 @@ export class Recorder {
     const { account, writer } = segment;
     if (account.abandoned || account.settled) return;
     if (!this.#outlives(error)) {
-      this.#failure ??= error;
+      this.#fail(error);
       this.#inBackground(writer.close());
       return;
     }
     // What was written since the last good sync may be in memory only.
     const unsynced = error.code === 'E_FLUSH';
+    // Those count as lost from here on.
+    if (unsynced) this.#unsealed = this.#unsealed.filter((one) => one !== segment);
     const lostBefore = this.#ledger.lost;
     this.#ledger.abandon(account, unsynced);
     if (this.#segment === segment) this.#leave(segment, error, unsynced, lostBefore);
@@ -453,28 +491,5 @@ export class Recorder {
     await this.#left.recover();
     this.#failure ??= this.#interruption?.cause ?? this.#left.cause;
     if (segment?.account.settled === false && !segment.account.abandoned) await segment.writer.close();
-  }
-}
-
-/** The items of `source` until `signal` aborts, even while it keeps us waiting. */
-async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T, void, undefined> {
-  const iterator = source[Symbol.asyncIterator]();
-  // One listener for months of frames; it ends whatever wait is under way.
-  let wake: (() => void) | undefined;
-  const onAbort = () => wake?.();
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    while (!signal.aborted) {
-      const next = await new Promise<IteratorResult<T> | undefined>((resolve, reject) => {
-        wake = () => resolve(undefined);
-        iterator.next().then(resolve, reject);
-      });
-      if (next === undefined || next.done === true) return;
-      yield next.value;
-    }
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-    // A source that hangs would never answer: it is told, not awaited.
-    void Promise.resolve(iterator.return?.()).catch(() => undefined);
   }
 }

@@ -3,7 +3,9 @@
  * the group of audio frames that waits to be written.
  */
 import { FootageError } from '../errors.ts';
+import { MAX_UTC_MS } from '../format/records.ts';
 import type { Frame, Track } from '../media.ts';
+import { checkTrack } from './tracks.ts';
 
 /** A frame checked and with its place on the run's timeline. */
 export interface PlacedFrame {
@@ -14,6 +16,7 @@ export interface PlacedFrame {
   readonly corrected: boolean;
   readonly utcMs: number | undefined;
   readonly durationTicks: number | undefined;
+  readonly cameraUtcMs: number | undefined;
 }
 
 /** A jump back or a stall of more than this many seconds begins a new run. */
@@ -26,10 +29,10 @@ const MAX_GROUP_BYTES = 2 ** 20;
 const GROUP_TABLE_BYTES = 4 + 8 * GROUP_FRAMES;
 
 export class TrackState {
-  readonly track: Track;
   readonly index: number;
   /** Frames that could not be used: before the first sync sample. */
   dropped = 0;
+  #track: Track;
   #lastDts: number | undefined;
   #lastDuration: number | undefined;
   #lastKnown = false;
@@ -40,8 +43,22 @@ export class TrackState {
   #group: PlacedFrame[] = [];
 
   constructor(track: Track, index: number) {
-    this.track = track;
+    this.#track = track;
     this.index = index;
+  }
+
+  get track(): Track {
+    return this.#track;
+  }
+
+  /** What it is from the next frame on (checked). */
+  configure(track: Track): void {
+    this.#track = track;
+  }
+
+  /** Bytes of the frames that wait for their group, or their length. */
+  get waitingBytes(): number {
+    return this.#group.reduce((sum, { data }) => sum + data.byteLength, this.#held?.data.byteLength ?? 0);
   }
 
   /** Forget the timeline: a new run begins. */
@@ -50,8 +67,8 @@ export class TrackState {
     this.#lastDuration = undefined;
   }
 
-  /** @throws FootageError E_FRAME */
-  check(frame: Frame): void {
+  /** @throws FootageError E_FRAME; E_TRACK for a new track */
+  check(frame: Frame, leading: boolean): void {
     const fail = (what: string): never => {
       throw new FootageError('E_FRAME', `A frame of track ${this.index} ${what}: correct the source of the frames.`);
     };
@@ -62,11 +79,26 @@ export class TrackState {
     }
     if (!Number.isSafeInteger(frame.dts)) fail(`has a DTS that is no safe integer (${frame.dts})`);
     if ((frame.compositionOffset | 0) !== frame.compositionOffset) fail('has a composition offset beyond 32 bits');
-    const { durationTicks } = frame;
+    const { durationTicks, utcMs, cameraUtcMs } = frame;
+    if (!isTime(utcMs) || !isTime(cameraUtcMs)) fail(`has a wall time that is none (${utcMs ?? cameraUtcMs})`);
+    if (frame.newRun !== undefined || frame.newTrack !== undefined) this.#checkMarks(frame, leading, fail);
     if (durationTicks === undefined) return;
     if (!Number.isInteger(durationTicks) || durationTicks <= 0 || durationTicks > 0xffff_ffff) {
       fail(`has a duration of ${durationTicks} ticks`);
     }
+  }
+
+  /** A segment begins where these are: only the leading track's sync samples can begin one. */
+  #checkMarks({ newRun, newTrack, utcMs, sync }: Frame, leading: boolean, fail: (what: string) => never): void {
+    if (!leading || !sync) fail('brings a new run or track and is no sync sample of the leading track');
+    if (newRun !== undefined && utcMs === undefined) fail('begins a new run and has no wall time');
+    if (newTrack === undefined) return;
+    const { kind, timescale } = this.#track;
+    if (kind !== 'video') fail('brings a new track, which only video can');
+    if (newTrack.kind !== kind || newTrack.timescale !== timescale || entryOf(newTrack) !== entryOf(this.#track)) {
+      fail('brings a track of another kind, timescale or codec: record it anew');
+    }
+    checkTrack(newTrack, this.index);
   }
 
   /** Whether `dts` cannot continue the run, because it lies more than 10 s before the last one. */
@@ -90,8 +122,8 @@ export class TrackState {
     this.#lastKnown = frame.durationTicks !== undefined;
     const compositionOffset =
       this.track.kind === 'video' ? frame.compositionOffset + frame.dts - dts : frame.compositionOffset;
-    const { data, sync, utcMs, durationTicks } = frame;
-    return { data, dts, compositionOffset, sync, corrected, utcMs, durationTicks };
+    const { data, sync, utcMs, durationTicks, cameraUtcMs } = frame;
+    return { data, dts, compositionOffset, sync, corrected, utcMs, durationTicks, cameraUtcMs };
   }
 
   /** Length of the frame placed last: given, or as long as its forerunner. */
@@ -159,3 +191,9 @@ export class TrackState {
     return complete;
   }
 }
+
+/** What a clock may say, or nothing. */
+const isTime = (utcMs: number | undefined) => utcMs === undefined || Math.abs(utcMs) <= MAX_UTC_MS;
+
+/** Type of the sample entry, with which a codec string begins (RFC 6381 3.3). */
+const entryOf = ({ codec }: Track) => (typeof codec === 'string' ? codec.slice(0, 4) : '');

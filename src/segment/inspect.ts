@@ -6,7 +6,7 @@ import { basename } from 'node:path';
 import { FootageError } from '../errors.ts';
 import { viewOf } from '../format/bytes.ts';
 import { DELIMITER_BYTES, keptPayloadBytes, readDelimiter, RecordFlag, RecordType } from '../format/delimiter.ts';
-import { type Head, seedOf } from '../format/records.ts';
+import { decodeCameraClock, type Head, seedOf } from '../format/records.ts';
 import { TABLE_NAMES, type Trailer } from '../format/trailer.ts';
 import { parseBoxHeader } from '../mp4/box.ts';
 import { FTYP } from '../mp4/movie.ts';
@@ -34,6 +34,8 @@ export interface RecordPlace {
   readonly sync: boolean;
   /** Samples in it. */
   readonly frames: number;
+  /** Of a camera clock, if records are listed: the time that it tells, Unix ms. */
+  readonly cameraUtcMs?: number;
 }
 
 interface TypeCount {
@@ -102,7 +104,7 @@ async function anatomyOf(file: DiskFile, path: string, io: SegmentIo, listRecord
     index: index === undefined ? null : { blocks: index.blocks, bytes: index.bytes, to: index.to },
     trailer: trailer === undefined ? null : (rest as Omit<Trailer, 'head'>),
     ...{ damaged, unexplainedBytes, problems },
-    ...(listRecords ? { list: records } : {}),
+    ...(listRecords ? { list: await withCameraTimes(file, records) } : {}),
   };
 }
 
@@ -166,6 +168,20 @@ function placeOf(view: DataView, at: number, offset: number): RecordPlace {
     sync: (flags & RecordFlag.sync) !== 0,
     frames: type === RecordType.frame ? 1 : inGroup,
   };
+}
+
+/** A scan returns nothing of the payload of a camera clock. */
+async function withCameraTimes(file: DiskFile, records: readonly RecordPlace[]): Promise<RecordPlace[]> {
+  const found = [...records];
+  for (const [i, record] of records.entries()) {
+    if (record.type !== 'cameraClock') continue;
+    const { offset, length } = record;
+    const cameraUtcMs = decodeCameraClock(
+      await readUpTo(file, offset + DELIMITER_BYTES, Math.min(length - DELIMITER_BYTES, 8)),
+    );
+    if (cameraUtcMs !== undefined) found[i] = { ...record, cameraUtcMs };
+  }
+  return found;
 }
 
 function countsOf(records: readonly RecordPlace[]): Record<string, TypeCount> {

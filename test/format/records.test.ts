@@ -19,10 +19,12 @@ import { encodeIndexBlock, type IndexBlock, readIndexBlocks, recordOffsets } fro
 import {
   type Anchor,
   decodeAnchor,
+  decodeCameraClock,
   decodeConfiguration,
   decodeEnd,
   decodeHead,
   encodeAnchor,
+  encodeCameraClock,
   encodeConfiguration,
   encodeEnd,
   encodeGroupTable,
@@ -206,6 +208,20 @@ describe('round trips', () => {
         expect(decodeAnchor(track, dts, flags, record.subarray(32))).toEqual(one);
       }),
     );
+  });
+
+  test('camera clock: nothing of its payload goes into an index, and what is no time is none', () => {
+    fc.assert(
+      fc.property(u8, ticks, utcMs, (track, dts, cameraUtcMs) => {
+        const record = encodeCameraClock({ track, dts, utcMs: cameraUtcMs }, SEED, crc32c);
+        const fields = { type: RecordType.cameraClock, flags: 0, track, dts, length: 8 };
+        expect(readDelimiter(viewOf(record), 0)).toMatchObject(fields);
+        expect(keptPayloadBytes(viewOf(record), 0)).toBe(0);
+        expect(decodeCameraClock(record.subarray(32))).toBe(cameraUtcMs);
+      }),
+    );
+    expect(decodeCameraClock(new Uint8Array(7))).toBeUndefined();
+    expect(decodeCameraClock(Uint8Array.of(0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0))).toBeUndefined();
   });
 
   test('end', () => {
@@ -419,6 +435,11 @@ describe('golden bytes of format version 1', () => {
     ['head', encodeHead(HEAD, crc32c), '11bd099da05c3d1b'],
     ['configuration', encodeConfiguration(1, audioTrack(), SEED, crc32c), '54167d847a5ef4ed'],
     ['anchor', encodeAnchor({ ...HEAD.anchor, discontinuity: true }, SEED, crc32c), '160b6c587e81399f'],
+    [
+      'camera clock',
+      encodeCameraClock({ track: 0, dts: -5, utcMs: 1_769_860_800_000.125 }, SEED, crc32c),
+      '9cb7a45019557bc8',
+    ],
     ['group table', encodeGroupTable([{ size: 300, durationTicks: 1024 }]), '21a6bedf6d1b8746'],
     [
       'end',

@@ -10,6 +10,7 @@ import type { ArchiveFace } from '../../src/http/exchange.ts';
 import type { ExportOptions } from '../../src/http/export-query.ts';
 import { WAYS } from '../sender/rig.ts';
 import { bytesOf, CLIP, DOOR, fillArchive, serveHandler, START } from '../support/handler-fixture.ts';
+import { faceOf } from '../support/fake-camera.ts';
 import { errorOf, exchangeRaw, partsOf, type Reply } from '../support/http-client.ts';
 import { mediaFile } from '../support/media.ts';
 import { sharedTemporaryFolder } from '../support/tmp.ts';
@@ -369,13 +370,7 @@ async function noting() {
     asked.push(request);
     return archive.session(door);
   };
-  const face: ArchiveFace = {
-    cameras: () => archive.cameras(),
-    timeline: (camera) => archive.timeline(camera),
-    hls: (request) => archive.hls(request),
-    session,
-  };
-  return { asked, ...(await serveHandler(face)) };
+  return { asked, ...(await serveHandler({ ...faceOf(archive), session })) };
 }
 
 describe('what is asked for', () => {

@@ -3,8 +3,9 @@ import http, { type RequestListener } from 'node:http';
 import { createRequire } from 'node:module';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { openArchive } from '../../src/archive.ts';
-import type { Handler } from '../../src/http/handler.ts';
+import { createHandler, type Handler, type HandlerOptions } from '../../src/http/handler.ts';
 import { listen, WAYS } from '../sender/rig.ts';
+import { FakeCamera, faceOf } from '../support/fake-camera.ts';
 import { BIG, bytesOf, DOOR, fillArchive, START } from '../support/handler-fixture.ts';
 import { errorOf, partsOf, request } from '../support/http-client.ts';
 import { sharedTemporaryFolder } from '../support/tmp.ts';
@@ -15,7 +16,12 @@ type Route = (req: http.IncomingMessage, res: http.ServerResponse, next: Next) =
 interface Application {
   use(path: string, handler: Handler | Route): void;
 }
-const express = createRequire(import.meta.url)('express') as () => Application & RequestListener;
+interface Express {
+  (): Application & RequestListener;
+  json(): Route;
+  text(options: { readonly type: string }): Route;
+}
+const express = createRequire(import.meta.url)('express') as Express;
 
 let folder = '';
 beforeAll(async () => {
@@ -93,4 +99,51 @@ test('answers larger than the buffers of a connection, one after the other on it
   const replies = [await get(BIG, { agent }), await get(BIG, { agent })];
   expect(replies.map(({ body }) => body.equals(bytes))).toEqual([true, true]);
   expect(replies[0]?.localPort).toBe(replies[1]?.localPort);
+});
+
+/** The handler below /video with a live camera `door`, behind what reads bodies. */
+async function serveLive(options: HandlerOptions, ...readers: readonly Route[]) {
+  const archive = await openArchive(folder);
+  const camera = new FakeCamera('door');
+  const app = express();
+  for (const reader of readers) app.use('/', reader);
+  app.use('/video', createHandler(faceOf(archive, { live: [camera] }), options));
+  app.use('/', behind);
+  const running = await listen(http.createServer(app));
+  onTestFinished(async () => {
+    await running[Symbol.asyncDispose]();
+    await archive.close();
+  });
+  const ask = (path: string, fields = {}) => request(`http://127.0.0.1:${running.port}/video${path}`, fields);
+  const post = (body: string) =>
+    ask('/api/cameras/door/recording', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+  return { camera, ask, post };
+}
+
+const READERS: readonly (readonly [string, readonly Route[]])[] = [
+  ['nothing', []],
+  ['express.json()', [express.json()]],
+  ['express.text()', [express.text({ type: 'application/json' })]],
+];
+
+test.each(READERS)('live cameras, where %s has read the body before', async (_name, readers) => {
+  const { camera, ask, post } = await serveLive({}, ...readers);
+  const on = await post('{"recording": true, "durationSeconds": 2}');
+  expect([on.status, JSON.parse(on.body.toString())]).toEqual([200, { camera: 'door', recording: true, wanted: true }]);
+  expect(camera.calls).toEqual([['start', { forMs: 2000 }]]);
+  for (const body of ['{}', '']) expect(errorOf(await post(body)).code).toBe('E_QUERY');
+  expect((await ask('/api/cameras/door/health')).status).toBe(200);
+  const state = await ask('/mod_nvr/channel_state?stream=door&seq=3');
+  expect(state.body.toString()).toBe('{ "seq": "3", "recording": true }');
+  expect((await ask('/mod_nvr_admin/rec_off?stream=door')).status).toBe(200);
+  expect((await ask('/mod_nvr_admin/rec_pause?stream=door')).status).toBe(418);
+  expect(camera.calls).toHaveLength(2);
+});
+
+test('with `control: false` what would change something goes on to others', async () => {
+  const { camera, ask, post } = await serveLive({ control: false });
+  expect((await ask('/mod_nvr_admin/rec_on?stream=door')).status).toBe(418);
+  expect((await ask('/mod_nvr/channel_state?stream=door')).status).toBe(200);
+  expect((await post('{"recording": true}')).status).toBe(405);
+  expect(camera.calls).toEqual([]);
 });

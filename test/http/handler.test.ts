@@ -12,6 +12,7 @@ import { type Archive, type ArchiveOptions, openArchive } from '../../src/archiv
 import type { ArchiveFace } from '../../src/http/exchange.ts';
 import { createHandler } from '../../src/http/handler.ts';
 import { listen, openDescriptors, settledDescriptors, sleep, stalledClient, until, WAYS } from '../sender/rig.ts';
+import { faceOf } from '../support/fake-camera.ts';
 import { BIG, bytesOf, DOOR, fillArchive, makeCertificate, serveHandler, START } from '../support/handler-fixture.ts';
 import { errorOf, exchangeRaw, partsOf, request, type Reply } from '../support/http-client.ts';
 import { sharedTemporaryFolder } from '../support/tmp.ts';
@@ -139,14 +140,8 @@ describe.each(WAYS)('with the %s sender', (_kind, native) => {
     let nowMs = Date.UTC((decade += 10), 0);
     const archive = await opened({ native, now: () => nowMs });
     let planned = 0;
-    const face: ArchiveFace = archive;
-    const session: ArchiveFace['session'] = (asked) => face.session(asked).finally(() => planned++);
-    const server = await serveHandler({
-      cameras: () => archive.cameras(),
-      timeline: (camera) => archive.timeline(camera),
-      hls: (asked) => archive.hls(asked),
-      session,
-    });
+    const session: ArchiveFace['session'] = (asked) => archive.session(asked).finally(() => planned++);
+    const server = await serveHandler({ ...faceOf(archive), session });
     const { manifest } = await archive.session({ camera: 'big', start: START, duration: 300 });
     await server.get(BIG, { headers: { range: 'bytes=0-9' } });
     nowMs += 11 * 60_000;
@@ -326,7 +321,13 @@ describe('what is served besides', () => {
     const startUtcMs = Date.parse(START);
     expect(await json('/healthz')).toEqual({ status: 'ok' });
     const { cameras } = (await json('/api/cameras')) as { cameras: unknown[] };
-    expect(cameras).toContainEqual({ name: 'door', startUtcMs, endUtcMs: startUtcMs + 76_000, recording: false });
+    expect(cameras).toContainEqual({
+      name: 'door',
+      startUtcMs,
+      endUtcMs: startUtcMs + 76_000,
+      recording: false,
+      live: null,
+    });
     expect(await json(`/api/cameras/door/timeline?start=${START}&duration=100&unknown=1`)).toMatchObject({
       gaps: [
         { startUtcMs: startUtcMs + 16_000, endUtcMs: startUtcMs + 60_000 },
@@ -361,6 +362,10 @@ const failing = (session: ArchiveFace['session']): ArchiveFace => ({
   cameras: () => Promise.reject(new Error('secret')),
   timeline: () => Promise.reject(new Error('secret')),
   hls: () => Promise.reject(new Error('secret')),
+  knowsCamera: () => Promise.reject(new Error('secret')),
+  isRecording: () => false,
+  control: () => undefined,
+  liveCameras: () => [],
   session,
 });
 

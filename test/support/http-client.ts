@@ -14,12 +14,13 @@ export interface Reply {
 
 export interface RequestFields extends Omit<RequestOptions, 'headers'> {
   readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
 }
 
 /** One request; `agent: false` (a connection of its own) unless an agent is given. */
-export async function request(url: string, fields: RequestFields = {}): Promise<Reply> {
+export async function request(url: string, { body, ...fields }: RequestFields = {}): Promise<Reply> {
   const { request: begin } = url.startsWith('https:') ? https : http;
-  const outgoing = begin(url, { agent: false, rejectUnauthorized: false, ...fields } as RequestOptions).end();
+  const outgoing = begin(url, { agent: false, rejectUnauthorized: false, ...fields } as RequestOptions).end(body);
   const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
   const localPort = response.socket.localPort ?? 0;
   const chunks: Buffer[] = [];

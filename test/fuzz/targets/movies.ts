@@ -7,7 +7,7 @@ import { avcCodec, hevcCodec, parseAudioSpecificConfig, parseDops, parseEsds } f
 import { parameterSets } from '../../../src/mp4/parameter-sets.ts';
 import { checkSampleEntry, parseStsd } from '../../../src/mp4/sample-entry.ts';
 import { readMovieFile } from '../../../src/mp4/top-level.ts';
-import { checkTracks } from '../../../src/recorder/options.ts';
+import { checkTracks } from '../../../src/recorder/tracks.ts';
 import { inputsOf } from '../engine.ts';
 import type { FuzzTarget } from '../target.ts';
 import { expectThat } from './expect.ts';

@@ -1,0 +1,149 @@
+/**
+ * A media file that is not read as it is (Matroska, MPEG-TS, AVI, FLV, …), through ffmpeg: it is written anew as MP4 with
+ * its samples as they are, into a file without a name, which is gone when it is closed or the process dies.
+ */
+import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process';
+import { once } from 'node:events';
+import { type FileHandle, open, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { FootageError, ioError } from '../errors.ts';
+import { ChildMessages, findFfmpeg, probe, type ProbedStream } from './ffmpeg.ts';
+import { AUDIO_MUXERS, checkVideoCodec } from './layout.ts';
+import { type MediaFile, openMediaFile } from './media-file.ts';
+
+const OUTPUT_FD = 3;
+const NOTHING_HIDDEN = { shown: '', redact: (text: string) => text };
+
+/** What tells that another reader may understand the file. */
+const NOT_OURS: ReadonlySet<string> = new Set(['E_INPUT_FORMAT', 'E_INPUT_UNSUPPORTED']);
+
+/**
+ * As `openMediaFile`; a file that this cannot read is converted, into `folder`, where there must be as much room as the
+ * file has bytes.
+ * @throws FootageError as `openMediaFile`, if ffmpeg is missing or cannot read it either; E_DISK_FULL, E_IO; the signal's
+ * reason
+ */
+export async function openAnyMediaFile(path: string, folder: string, signal: AbortSignal): Promise<MediaFile> {
+  try {
+    return await openMediaFile(path);
+  } catch (error) {
+    if (!(error instanceof FootageError) || !NOT_OURS.has(error.code)) throw error;
+    return convert(path, folder, signal, error);
+  }
+}
+
+/** As `openAnyMediaFile`, as far as that goes without converting. @throws as it */
+export async function checkAnyMediaFile(path: string, signal: AbortSignal): Promise<void> {
+  try {
+    await (await openMediaFile(path)).close();
+  } catch (error) {
+    if (!(error instanceof FootageError) || !NOT_OURS.has(error.code)) throw error;
+    await probeOther(path, signal, error);
+  }
+}
+
+/** What ffmpeg finds in a file that we do not read; `why` says why not. */
+async function probeOther(path: string, signal: AbortSignal, why: FootageError): Promise<ProbedStream[]> {
+  await findFfmpeg().catch((error: unknown) => {
+    throw new FootageError(why.code, `${why.message} With ffmpeg installed it is tried that way, too.`, error);
+  });
+  const streams = await probe({ url: path, options: {} }, signal).catch(() => {
+    signal.throwIfAborted();
+    // Neither of us reads it: what we said of it says more.
+    throw why;
+  });
+  for (const { kind, codec } of streams) if (kind === 'video') checkVideoCodec(codec, path);
+  return streams;
+}
+
+async function convert(path: string, folder: string, signal: AbortSignal, why: FootageError): Promise<MediaFile> {
+  const streams = await probeOther(path, signal, why);
+  const sounds = streams.filter(({ kind }) => kind === 'audio').map(({ codec }) => codec);
+  const converted = sounds.filter((codec) => !AUDIO_MUXERS.has(codec));
+  const hasG711 = sounds.some((codec) => AUDIO_MUXERS.get(codec) === 'mov');
+  const encoders = sounds.flatMap((codec, i) => (AUDIO_MUXERS.has(codec) ? [] : [`-c:a:${i}`, 'aac']));
+  const hevc = streams.some(({ codec }) => codec === 'hevc') ? ['-tag:v', 'hvc1'] : [];
+  const maps = ['-map', '0:v?', '-map', '0:a?', '-c', 'copy', ...encoders, ...hevc];
+  const output = await openNameless(folder);
+  try {
+    // QuickTime's format holds everything but Opus and AV1, and G.711 is in no other.
+    const args = ['-i', `file:${path}`, ...maps, '-f', hasG711 ? 'mov' : 'mp4', '-y', `/proc/self/fd/${OUTPUT_FD}`];
+    await runConversion(await findFfmpeg(), args, output, path, signal);
+    const file = await openMediaFile(`/proc/self/fd/${output.fd}`);
+    const notes = converted.map((codec) => `its sound (${codec}) as it is: it becomes AAC`);
+    return new ConvertedFile(file, notes, output);
+  } catch (error) {
+    await output.close();
+    throw error;
+  }
+}
+
+/** A file that ends with its last descriptor. */
+async function openNameless(folder: string): Promise<FileHandle> {
+  const name = join(folder, `.converting-${randomUUID()}`);
+  try {
+    const handle = await open(name, 'wx+');
+    await unlink(name);
+    return handle;
+  } catch (error) {
+    throw ioError(error, `converting a file in ${folder}`);
+  }
+}
+
+async function runConversion(
+  ffmpeg: string,
+  args: readonly string[],
+  output: FileHandle,
+  path: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const stdio: StdioOptions = ['ignore', 'ignore', 'pipe', output.fd];
+  const head = ['-nostdin', '-hide_banner', '-loglevel', 'warning'];
+  const child: ChildProcess = spawn(ffmpeg, [...head, ...args], { stdio, signal, killSignal: 'SIGKILL' });
+  const messages = new ChildMessages(child.stderr as Readable, NOTHING_HIDDEN);
+  const [status] = (await once(child, 'close').catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw ioError(error, 'starting ffmpeg');
+  })) as [number | null];
+  signal.throwIfAborted();
+  if (status === 0) return;
+  const last = messages.text.trim().split('\n').at(-1) ?? '';
+  if (/no space left/i.test(messages.text)) {
+    throw new FootageError('E_DISK_FULL', `No room left on the disk while converting ${path}: free some space.`);
+  }
+  throw new FootageError(
+    'E_INPUT_FORMAT',
+    `${path}: ffmpeg could not convert it (${last}): check that it is a whole media file.`,
+  );
+}
+
+class ConvertedFile implements MediaFile {
+  readonly tracks: MediaFile['tracks'];
+  readonly skipped: readonly string[];
+  readonly durationMs: number;
+  readonly #file: MediaFile;
+  readonly #output: FileHandle;
+
+  constructor(file: MediaFile, notes: readonly string[], output: FileHandle) {
+    this.tracks = file.tracks;
+    this.skipped = [...file.skipped, ...notes];
+    this.durationMs = file.durationMs;
+    this.#file = file;
+    this.#output = output;
+  }
+
+  frames(signal?: AbortSignal): ReturnType<MediaFile['frames']> {
+    return this.#file.frames(signal);
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+    await this.#output.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
