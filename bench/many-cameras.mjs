@@ -175,7 +175,8 @@ async function measureFfmpegs(folder, name, { clip, cameras, seconds }) {
     return { ...used, cameras, ...costPerCameraHour(used, (cameras * used.elapsedS) / SECONDS_PER_HOUR) };
   } finally {
     for (const child of children) child.kill('SIGKILL');
-    await Promise.all(children.map((child) => child.exitCode ?? child.signalCode ?? once(child, 'exit')));
+    const running = children.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null);
+    await Promise.all(running.map((child) => once(child, 'exit')));
     await rm(root, { recursive: true, force: true });
   }
 }
@@ -232,7 +233,8 @@ function report(results, { wanted, diskRate, exported, seconds, rounds }) {
   const ratio = (name) => [
     `${OURS} / ${name}`,
     (quartile(OURS, 'cpu') / quartile(name, 'cpu')).toFixed(2),
-    (netOf(OURS) / netOf(name)).toFixed(2),
+    // What FFmpeg does besides reading is little: on a machine that is not quiet nothing may be left of it.
+    netOf(name) > 0 ? (netOf(OURS) / netOf(name)).toFixed(2) : 'not seen',
   ];
   const needed = (wanted * CAMERA_BYTES_PER_SECOND) / 1e6;
   return [

@@ -176,12 +176,9 @@ export class Camera extends EventEmitter<CameraEvents> {
 
   /** Nothing is lost yet: what comes waits in memory. */
   #silentDisk(isSilent: boolean): CameraTrouble | null {
-    if (!isSilent) this.#silence = null;
-    else {
-      this.#silence ??= this.#troubleOf(
-        new FootageError('E_IO', 'The disk has not answered for more than 5 s, frames wait in memory: check the disk.'),
-      );
-    }
+    const what =
+      'Frames wait in memory for more than 5 s, to be written: check the disk, and who else records this camera.';
+    this.#silence = isSilent ? (this.#silence ?? this.#troubleOf(new FootageError('E_IO', what))) : null;
     return this.#silence;
   }
 

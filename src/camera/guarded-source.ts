@@ -70,7 +70,7 @@ function connectOrLeave(source: FrameSource, signal: AbortSignal): Promise<Sourc
       },
       (error: unknown) => {
         settle();
-        reject(error as Error);
+        reject(error);
       },
     );
   });
@@ -83,14 +83,15 @@ export async function closeWithin(connection: SourceConnection): Promise<string 
     await connection.close();
     return undefined;
   };
-  const failed = (error: unknown) => `its connection could not be closed well: ${textOf(error)}`;
   const left = sleep(RELEASE_MS, `its connection has not closed for ${RELEASE_MS / 1000} s, and is left behind`, {
     signal: waiting.signal,
   }).catch(() => undefined);
-  const outcome = await Promise.race([close().catch(failed), left]);
+  const outcome = await Promise.race([close().catch(failedToClose), left]);
   waiting.abort();
   return outcome;
 }
+
+const failedToClose = (error: unknown) => `its connection could not be closed well: ${textOf(error)}`;
 
 const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 

@@ -48,7 +48,7 @@ export interface SwitchOptions {
 }
 
 export interface SwitchStats {
-  /** `off`: there is no recording, or it is only being begun. */
+  /** `off`: there is no recording, or it is only being begun. `waiting`: frames have not been taken for more than 5 s. */
   readonly state: RecordingStats['state'] | 'off';
   readonly lostFrames: number;
   readonly bytesAtRisk: number;
@@ -57,6 +57,8 @@ export interface SwitchStats {
 
 /** Bytes that may wait for a recording before the camera has to. */
 const MAX_WAITING_BYTES = 32 * 2 ** 20;
+/** Frames that wait for longer are worth telling. */
+const WAITING_MS = 5000;
 /** A recording that failed is tried again after this time. */
 const RETRY_MS = 5000;
 
@@ -67,6 +69,8 @@ interface Active {
   readonly startUtcMs: number;
   lastUtcMs: number;
   takenUtcMs: number;
+  /** When the recorder asked for a frame last, by `nowMs`. */
+  askedMs: number;
   /** Frames handed over to it. */
   frames: number;
   /** What was not recorded before it: told when it has begun. */
@@ -124,11 +128,14 @@ export class RecordingSwitch {
   }
 
   stats(): SwitchStats {
-    const now = this.#active?.recording?.stats();
+    const active = this.#active;
+    const now = active?.recording?.stats();
+    const isWaiting =
+      active !== undefined && active.queue.bytes > 0 && this.#deps.nowMs() - active.askedMs > WAITING_MS;
     const followed = [...this.#followed].map(({ queue, recording }) => ({ queue, stats: recording?.stats() }));
     const inFlight = followed.reduce((sum, { queue, stats }) => sum + queue.bytes + (stats?.bytesAtRisk ?? 0), 0);
     return {
-      state: now?.state ?? 'off',
+      state: isWaiting ? 'waiting' : (now?.state ?? 'off'),
       lostFrames: followed.reduce((sum, { stats }) => sum + total(stats?.lost), this.#lostFrames),
       bytesAtRisk: inFlight,
       flush: { lastMs: now?.lastFlushMs ?? 0, longestMs: now?.longestFlushMs ?? 0 },
@@ -231,7 +238,12 @@ export class RecordingSwitch {
     });
     const active: Active = {
       ...{ tracks, queue, startUtcMs, lastUtcMs: startUtcMs, takenUtcMs: startUtcMs, frames: 0 },
-      ...{ before: this.#gaps.take(startUtcMs), recording: undefined, interruptedUtcMs: undefined },
+      ...{
+        askedMs: this.#deps.nowMs(),
+        before: this.#gaps.take(startUtcMs),
+        recording: undefined,
+        interruptedUtcMs: undefined,
+      },
     };
     this.#loseDoubtful(held.length);
     this.#retryMs = undefined;
@@ -260,7 +272,7 @@ export class RecordingSwitch {
     const { tracks, before } = active;
     const waiting = this.#gaps.waiting;
     const recording = await this.#deps.begin({
-      ...{ tracks, frames: taken(active), signal: this.#closing.signal },
+      ...{ tracks, frames: taken(active, this.#deps.nowMs), signal: this.#closing.signal },
       gaps: before === undefined ? waiting : [...waiting, before],
       interrupted: (cause) => this.#interrupted(active, cause),
       resumed: (gap) => this.#resumed(active, gap),
@@ -349,9 +361,10 @@ function push(active: Active, frame: Frame): void {
 }
 
 /** The frames of a recording, for its recorder. */
-function taken(active: Active): AsyncIterable<Frame> {
+function taken(active: Active, nowMs: () => number): AsyncIterable<Frame> {
   const { queue } = active;
   const next = async () => {
+    active.askedMs = nowMs();
     const result = await queue.next();
     active.takenUtcMs = result.value?.utcMs ?? active.takenUtcMs;
     return result;

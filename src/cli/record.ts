@@ -82,9 +82,12 @@ async function recordCamera(
       );
   });
   tell(camera);
-  const ended = Promise.race([firstFailure(camera), recordedFor(totals, durationMs, signal)]).finally(() =>
-    camera.close(),
-  );
+  const over = new AbortController();
+  const enough = recordedFor(totals, durationMs, AbortSignal.any([signal, over.signal]));
+  const ended = Promise.race([firstFailure(camera), enough]).finally(() => {
+    over.abort();
+    return camera.close();
+  });
   await totals.printUntil(ended);
 }
 

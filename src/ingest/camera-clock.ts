@@ -40,6 +40,8 @@ const SYSTEM_STEP_MS = 500;
 const CAMERA_STEP_MS = 1000;
 /** A frame that would be so far ahead of its arrival has a timestamp that jumped. */
 const AHEAD_MS = 2000;
+/** The same while nothing is known yet: ahead of its forerunner, beyond the time between their arrivals. */
+const AHEAD_AT_FIRST_MS = 10_000;
 /** Timestamps that go back by more have jumped; by less, the recorder corrects them. */
 const BACK_MS = 500;
 /** Tracks that jump alike within this time have jumped together. */
@@ -75,7 +77,6 @@ export class CameraClock {
   constructor(options: CameraClockOptions) {
     this.#options = options;
     const { tracks, wallMs, monotonicMs } = options;
-    const timeOf = ({ timescale }: Track) => ({ timescale, shift: 0, lastDts: undefined, lastArrivalMs: 0 });
     this.#times = tracks.map(timeOf);
     this.#leading = Math.max(
       0,
@@ -163,11 +164,18 @@ export class CameraClock {
     return time.shift === 0 ? frame : { ...frame, dts };
   }
 
-  #jumped({ timescale, lastDts }: TrackTime, dts: number, arrivalMs: number): boolean {
+  #jumped({ timescale, lastDts, lastArrivalMs }: TrackTime, dts: number, arrivalMs: number): boolean {
     if (lastDts === undefined) return false;
-    if (((lastDts - dts) * 1000) / timescale > BACK_MS) return true;
-    if (this.#origin === undefined) return false;
-    return (dts * 1000) / timescale + this.#least.value - arrivalMs > AHEAD_MS;
+    const onMs = ((dts - lastDts) * 1000) / timescale;
+    // Where one track has jumped, less tells that another one has done so, too.
+    const share = this.#jumpedLately(arrivalMs) ? 0.5 : 1;
+    if (onMs < -BACK_MS * share) return true;
+    if (this.#origin === undefined) return onMs - (arrivalMs - lastArrivalMs) > AHEAD_AT_FIRST_MS;
+    return (dts * 1000) / timescale + this.#least.value - arrivalMs > AHEAD_MS * share;
+  }
+
+  #jumpedLately(arrivalMs: number): boolean {
+    return this.#lastJump !== undefined && arrivalMs - this.#lastJump.arrivalMs < TOGETHER_MS;
   }
 
   #absorb(time: TrackTime, dts: number, arrivalMs: number): void {
@@ -176,8 +184,7 @@ export class CameraClock {
     const byMs = ((goesOnAt - dts) * 1000) / timescale;
     const last = this.#lastJump;
     // Tracks that jump together stay as they were to each other.
-    const together =
-      last !== undefined && arrivalMs - last.arrivalMs < TOGETHER_MS && Math.abs(last.byMs - byMs) < ALIKE_MS;
+    const together = last !== undefined && this.#jumpedLately(arrivalMs) && Math.abs(last.byMs - byMs) < ALIKE_MS;
     const shiftMs = together ? last.byMs : byMs;
     const shift = Math.round((shiftMs * timescale) / 1000);
     // Whatever the others did, a track does not go back.
@@ -186,6 +193,10 @@ export class CameraClock {
     this.#jumps++;
     this.#lastJump = { byMs, arrivalMs };
   }
+}
+
+function timeOf({ timescale }: Track): TrackTime {
+  return { timescale, shift: 0, lastDts: undefined, lastArrivalMs: 0 };
 }
 
 /** The least difference of arrival and media time in the last one to two windows, ms. */

@@ -2,18 +2,21 @@
  * A media file that is not read as it is (Matroska, MPEG-TS, AVI, FLV, …), through ffmpeg: it is written anew as MP4 with
  * its samples as they are, into a file without a name, which is gone when it is closed or the process dies.
  */
-import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process';
+import type { StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { FootageError, ioError } from '../errors.ts';
-import { ChildMessages, findFfmpeg, probe, type ProbedStream } from './ffmpeg.ts';
+import { ChildMessages, findFfmpeg, probe, type ProbedStream, startChild } from './ffmpeg.ts';
 import { AUDIO_MUXERS, checkVideoCodec } from './layout.ts';
 import { type MediaFile, openMediaFile } from './media-file.ts';
 
 const OUTPUT_FD = 3;
+const ONLY_IN_MP4: ReadonlySet<string> = new Set(['opus', 'av1']);
+/** What ffmpeg says of packets that have no times of their own. */
+const NO_TIMES = /pts has no value|timestamps are unset/i;
 const NOTHING_HIDDEN = { shown: '', redact: (text: string) => text };
 
 /** What tells that another reader may understand the file. */
@@ -60,24 +63,33 @@ async function probeOther(path: string, signal: AbortSignal, why: FootageError):
 
 async function convert(path: string, folder: string, signal: AbortSignal, why: FootageError): Promise<MediaFile> {
   const streams = await probeOther(path, signal, why);
-  const sounds = streams.filter(({ kind }) => kind === 'audio').map(({ codec }) => codec);
-  const converted = sounds.filter((codec) => !AUDIO_MUXERS.has(codec));
-  const hasG711 = sounds.some((codec) => AUDIO_MUXERS.get(codec) === 'mov');
-  const encoders = sounds.flatMap((codec, i) => (AUDIO_MUXERS.has(codec) ? [] : [`-c:a:${i}`, 'aac']));
-  const hevc = streams.some(({ codec }) => codec === 'hevc') ? ['-tag:v', 'hvc1'] : [];
-  const maps = ['-map', '0:v?', '-map', '0:a?', '-c', 'copy', ...encoders, ...hevc];
+  const { args, notes } = conversionOf(streams);
   const output = await openNameless(folder);
   try {
-    // QuickTime's format holds everything but Opus and AV1, and G.711 is in no other.
-    const args = ['-i', `file:${path}`, ...maps, '-f', hasG711 ? 'mov' : 'mp4', '-y', `/proc/self/fd/${OUTPUT_FD}`];
-    await runConversion(await findFfmpeg(), args, output, path, signal);
-    const file = await openMediaFile(`/proc/self/fd/${output.fd}`);
-    const notes = converted.map((codec) => `its sound (${codec}) as it is: it becomes AAC`);
-    return new ConvertedFile(file, notes, output);
+    const whole = ['-i', `file:${path}`, ...args, '-y', `/proc/self/fd/${OUTPUT_FD}`];
+    const said = await runConversion(await findFfmpeg(), whole, output, path, signal);
+    if (NO_TIMES.test(said) && streams.some(({ reorders }) => reorders)) throw withoutTimes(path);
+    return new ConvertedFile(await openMediaFile(`/proc/self/fd/${output.fd}`), notes, output);
   } catch (error) {
     await output.close();
     throw error;
   }
+}
+
+/** What ffmpeg is asked to write; one readable line for each track that does not stay as it is. */
+function conversionOf(streams: readonly ProbedStream[]): { readonly args: string[]; readonly notes: string[] } {
+  const codecs = streams.map(({ codec }) => codec);
+  const sounds = streams.filter(({ kind }) => kind === 'audio').map(({ codec }) => codec);
+  // QuickTime's format holds everything but Opus and AV1, and G.711 is in no other.
+  const isMov =
+    sounds.some((codec) => AUDIO_MUXERS.get(codec) === 'mov') && !codecs.some((one) => ONLY_IN_MP4.has(one));
+  const isKept = (codec: string) => AUDIO_MUXERS.get(codec) === 'mp4' || (isMov && AUDIO_MUXERS.has(codec));
+  const encoders = sounds.flatMap((codec, i) => (isKept(codec) ? [] : [`-c:a:${i}`, 'aac']));
+  const hevc = codecs.includes('hevc') ? ['-tag:v', 'hvc1'] : [];
+  // V: not the picture on a cover.
+  const args = ['-map', '0:V?', '-map', '0:a?', '-c', 'copy', ...encoders, ...hevc, '-f', isMov ? 'mov' : 'mp4'];
+  const changed = sounds.filter((codec) => !isKept(codec));
+  return { args, notes: changed.map((codec) => `its sound (${codec}) as it is: it becomes AAC`) };
 }
 
 /** A file that ends with its last descriptor. */
@@ -92,23 +104,24 @@ async function openNameless(folder: string): Promise<FileHandle> {
   }
 }
 
+/** What ffmpeg has said, once it has ended well. */
 async function runConversion(
   ffmpeg: string,
   args: readonly string[],
   output: FileHandle,
   path: string,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string> {
   const stdio: StdioOptions = ['ignore', 'ignore', 'pipe', output.fd];
   const head = ['-nostdin', '-hide_banner', '-loglevel', 'warning'];
-  const child: ChildProcess = spawn(ffmpeg, [...head, ...args], { stdio, signal, killSignal: 'SIGKILL' });
+  const child = startChild(ffmpeg, [...head, ...args], { stdio, signal, killSignal: 'SIGKILL' });
   const messages = new ChildMessages(child.stderr as Readable, NOTHING_HIDDEN);
   const [status] = (await once(child, 'close').catch((error: unknown) => {
     signal.throwIfAborted();
     throw ioError(error, 'starting ffmpeg');
   })) as [number | null];
   signal.throwIfAborted();
-  if (status === 0) return;
+  if (status === 0) return messages.text;
   const last = messages.text.trim().split('\n').at(-1) ?? '';
   if (/no space left/i.test(messages.text)) {
     throw new FootageError('E_DISK_FULL', `No room left on the disk while converting ${path}: free some space.`);
@@ -116,6 +129,14 @@ async function runConversion(
   throw new FootageError(
     'E_INPUT_FORMAT',
     `${path}: ffmpeg could not convert it (${last}): check that it is a whole media file.`,
+  );
+}
+
+/** AVI and bare streams do not tell when a picture is presented; with B-frames that is not when it is decoded. */
+function withoutTimes(path: string): FootageError {
+  return new FootageError(
+    'E_INPUT_UNSUPPORTED',
+    `${path} does not tell when its pictures are presented: convert it with: ffmpeg -i INPUT -c:v libx264 -c:a aac OUTPUT.mp4.`,
   );
 }
 
@@ -139,8 +160,11 @@ class ConvertedFile implements MediaFile {
   }
 
   async close(): Promise<void> {
-    await this.#file.close();
-    await this.#output.close();
+    try {
+      await this.#file.close();
+    } finally {
+      await this.#output.close();
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -93,6 +93,8 @@ class FfmpegSource implements FrameSource {
     } catch (error) {
       await connection.close();
       signal.throwIfAborted();
+      // One that is away need not have become another.
+      if (error instanceof FootageError && error.code === 'E_CAMERA_UNREACHABLE') this.#layout = layout;
       throw error;
     } finally {
       signal.removeEventListener('abort', abort);

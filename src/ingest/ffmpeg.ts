@@ -38,6 +38,8 @@ export interface ProbedStream {
   readonly kind: 'video' | 'audio';
   /** FFmpeg's name of the codec, e.g. `h264`. */
   readonly codec: string;
+  /** Pictures are presented in another order than they are decoded (B-frames). */
+  readonly reorders?: true;
 }
 
 /** The program, checked once for each path. */
@@ -66,7 +68,7 @@ async function checkVersion(path: string): Promise<string> {
   );
   const [, version, major] = /^ffmpeg version (\D?(\d+)\S*)/.exec(output) ?? [];
   // A build from its sources has a date or a commit for a version.
-  if (version === undefined && !/^ffmpeg version /.test(output)) {
+  if (!output.startsWith('ffmpeg version ')) {
     throw new FootageError('E_FFMPEG', `"${path}" does not say that it is ffmpeg: ${INSTALL}.`);
   }
   if (major !== undefined && Number(major) < OLDEST_MAJOR) {
@@ -112,7 +114,21 @@ export function inputArguments({ url, options }: FfmpegInput): { readonly args: 
   // Keys are not quoted: the list takes quotes for a part of them, and then the option for none of its.
   const lines = set.map(([key, value]) => `option ${key} ${quoted(value)}`);
   const list = ['ffconcat version 1.0', `file ${quoted(url)}`, ...lines, ''].join('\n');
-  return { args: ['-f', 'concat', '-safe', '0', '-protocol_whitelist', PROTOCOLS, '-i', `pipe:${LIST_FD}`], list };
+  return {
+    args: [
+      '-f',
+      'concat',
+      '-safe',
+      '0',
+      '-auto_convert',
+      '0',
+      '-protocol_whitelist',
+      PROTOCOLS,
+      '-i',
+      `pipe:${LIST_FD}`,
+    ],
+    list,
+  };
 }
 
 function checkOptionKey(key: string): void {
@@ -235,7 +251,7 @@ export async function probe(input: FfmpegInput, signal: AbortSignal): Promise<Pr
   signal.throwIfAborted();
   const hidden = hideSecrets(input.url, input.options);
   const { args, list } = inputArguments(input);
-  const entries = 'stream=codec_type,codec_name:stream_disposition=attached_pic';
+  const entries = 'stream=codec_type,codec_name,has_b_frames:stream_disposition=attached_pic';
   const path = probeOf(ffmpeg);
   const show = ['-hide_banner', '-v', 'warning', '-show_entries', entries, '-of', 'json'];
   const stdio = ['ignore' as const, ...['pipe' as const, 'pipe' as const, 'pipe' as const]];
@@ -262,16 +278,18 @@ interface ProbeAnswer {
   readonly streams?: readonly {
     readonly codec_type?: string;
     readonly codec_name?: string;
+    readonly has_b_frames?: number;
     readonly disposition?: { readonly attached_pic?: number };
   }[];
 }
 
 function readProbe(output: string, shown: string): ProbedStream[] {
   const { streams = [] } = JSON.parse(output) as ProbeAnswer;
-  const found = streams.flatMap(({ codec_type: kind, codec_name: codec = 'unknown', disposition }) => {
+  const found = streams.flatMap((stream): ProbedStream[] => {
+    const { codec_type: kind, codec_name: codec = 'unknown', has_b_frames: delay = 0, disposition } = stream;
     // The cover of a film is none.
-    if (disposition?.attached_pic === 1) return [];
-    return kind === 'video' || kind === 'audio' ? [{ kind, codec } as const] : [];
+    if (disposition?.attached_pic === 1 || (kind !== 'video' && kind !== 'audio')) return [];
+    return [{ kind, codec, ...(delay > 0 && { reorders: true }) }];
   });
   if (found.length === 0) {
     throw new FootageError(

@@ -18,10 +18,17 @@ export const AUDIO_MUXERS: ReadonlyMap<string, 'mp4' | 'mov'> = new Map([
 const MOVIE_TIMESCALE = 720_000;
 const MUX_FLAGS = '+frag_every_frame+delay_moov+default_base_moof+skip_trailer';
 
+interface AudioLayout {
+  readonly muxer: 'mp4' | 'mov';
+  readonly encoder: 'copy' | 'aac';
+  /** FFmpeg's name of what comes. */
+  readonly codec: string;
+}
+
 /** What a child is asked to write. */
 export interface Layout {
   readonly video: ProbedStream | undefined;
-  readonly audio: { readonly muxer: 'mp4' | 'mov'; readonly encoder: 'copy' | 'aac' } | undefined;
+  readonly audio: AudioLayout | undefined;
   readonly notes: readonly string[];
 }
 
@@ -44,18 +51,19 @@ export function chooseLayout(streams: readonly ProbedStream[], choice: AudioChoi
   }
   if (sound === undefined) return { video, audio: undefined, notes: [] };
   const muxer = AUDIO_MUXERS.get(sound.codec);
-  if (muxer !== undefined && choice === 'auto') return { video, audio: { muxer, encoder: 'copy' }, notes: [] };
+  if (muxer !== undefined && choice === 'auto')
+    return { video, audio: { muxer, encoder: 'copy', codec: sound.codec }, notes: [] };
   const isAac = sound.codec === 'aac';
   const kept = isAac || choice === 'aac';
   const notes = kept ? [] : [`its sound (${sound.codec}) is recorded as AAC, since it cannot be kept as it is`];
-  return { video, audio: { muxer: 'mp4', encoder: isAac ? 'copy' : 'aac' }, notes };
+  return { video, audio: { muxer: 'mp4', encoder: isAac ? 'copy' : 'aac', codec: sound.codec }, notes };
 }
 
 /** The arguments of one output for each track, the first at `LIST_FD` + 1. */
 export function outputArguments({ video, audio }: Layout): string[] {
   const tracks = [
     ...(video === undefined ? [] : [{ map: '0:v:0', muxer: 'mp4', options: videoOptions(video) }]),
-    ...(audio === undefined ? [] : [{ map: '0:a:0', muxer: audio.muxer, options: ['-c:a', audio.encoder] }]),
+    ...(audio === undefined ? [] : [{ map: '0:a:0', muxer: audio.muxer, options: audioOptions(audio) }]),
   ];
   const fragments = ['-movie_timescale', `${MOVIE_TIMESCALE}`, '-movflags', MUX_FLAGS, '-write_prft', 'wallclock'];
   return tracks.flatMap(({ map, muxer, options }, i) => [
@@ -68,4 +76,10 @@ function videoOptions({ codec }: ProbedStream): string[] {
   // decode time, by which first-times.ts knows it.
   const filter = String.raw`setts=pts=if(eq(PTS\,NOPTS)\,if(eq(DTS\,NOPTS)\,0\,DTS)\,PTS)`;
   return ['-c:v', 'copy', '-bsf:v', filter, ...(codec === 'hevc' ? ['-tag:v', 'hvc1'] : [])];
+}
+
+function audioOptions({ encoder, codec }: AudioLayout): string[] {
+  // MPEG-TS carries AAC with ADTS headers; what comes without them goes through unchanged.
+  const filter = encoder === 'copy' && codec === 'aac' ? ['-bsf:a', 'aac_adtstoasc'] : [];
+  return ['-c:a', encoder, ...filter];
 }

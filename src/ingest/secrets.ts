@@ -100,15 +100,15 @@ function endOfHost(rest: string): number {
 
 /** User name and password, together and apart, and as HTTP sends them. */
 function addUser(user: string, secrets: Set<string>): void {
-  const [name = '', password = ''] = cut(user, ':');
+  const [name, password = ''] = cut(user, ':');
   const forHttp = password === '' ? '' : Buffer.from(decoded(user)).toString('base64');
   for (const secret of [user, name, password, forHttp]) secrets.add(secret);
 }
 
 /** Path, query and fragment. */
 function hidePlace(scheme: string, place: string, secrets: Set<string>): string {
-  const [beforeFragment = '', fragment] = cut(place, '#');
-  const [path = '', query] = cut(beforeFragment, '?');
+  const [beforeFragment, fragment] = cut(place, '#');
+  const [path, query] = cut(beforeFragment, '?');
   if (fragment !== undefined) secrets.add(fragment);
   const shownPath = KEY_IN_PATH.test(scheme) ? hideStreamKey(path, secrets) : hideSegments(path, secrets);
   const shownQuery =

@@ -129,8 +129,7 @@ function checkedColor(color: Color): Color {
 }
 
 function checkedSize(width: number, height: number): { width: number; height: number } {
-  const fits = (pixels: number) => pixels >= 1 && pixels <= 0xffff;
-  if (fits(width) && fits(height)) return { width, height };
+  if ([width, height].every((pixels) => pixels >= 1 && pixels <= 0xffff)) return { width, height };
   throw damaged(`a parameter set has pictures of ${width}x${height} pixels`);
 }
 

@@ -8,6 +8,13 @@ import { constants } from 'node:os';
 import { FootageError } from '../errors.ts';
 import type { Native } from '../native-types.ts';
 
+/** Writes of one recording are gathered for so long, times the recordings there are; ms. */
+const GATHER_MS_PER_RECORDING = 0.4;
+/** Shorter times are no saving. */
+const LEAST_GATHER_MS = 5;
+/** What was not appended when a process dies is lost: never so much longer. */
+const MOST_GATHER_MS = 100;
+
 interface Request {
   readonly fds: readonly number[];
   readonly resolve: () => void;
@@ -32,6 +39,8 @@ export class GroupFlusher {
   readonly #tickers = new Map<number, Ticker>();
   #waiting: Request[] = [];
   #running = false;
+  /** Under way, for all recordings. */
+  #gathering: Promise<void> | undefined;
 
   constructor(native: Native, observer?: FlushObserver) {
     this.#native = native;
@@ -58,6 +67,29 @@ export class GroupFlusher {
     };
   }
 
+  /**
+   * What a recording awaits before it writes, so that it writes less often: with few of them nothing, with hundreds up to
+   * 100 ms. One timer wakes all, since a thread that writes for one goes on with the next without a new wake-up. A job of
+   * the thread pool for each frame cost more than its bytes (docs/decisions.md).
+   */
+  gather(): Promise<void> | undefined {
+    const waitMs = Math.min(MOST_GATHER_MS, this.#recordings * GATHER_MS_PER_RECORDING);
+    if (waitMs < LEAST_GATHER_MS) return undefined;
+    this.#gathering ??= new Promise((resolve) => {
+      setTimeout(() => {
+        this.#gathering = undefined;
+        resolve();
+      }, waitMs);
+    });
+    return this.#gathering;
+  }
+
+  get #recordings(): number {
+    let count = 0;
+    for (const { callbacks } of this.#tickers.values()) count += callbacks.size;
+    return count;
+  }
+
   #startTicker(intervalMs: number): Ticker {
     const callbacks = new Set<() => void>();
     const timer = setInterval(() => {
@@ -82,12 +114,13 @@ export class GroupFlusher {
 
   async #flushGroup(group: readonly Request[]): Promise<void> {
     const fds = [...new Set(group.flatMap((request) => request.fds))];
+    const places = new Map(fds.map((fd, place) => [fd, place]));
     this.#observer?.began(performance.now(), Math.min(Infinity, ...this.#tickers.keys()));
     const errors = await this.#native.groupFlush(Int32Array.from(fds)).catch((error: unknown) => error);
     this.#observer?.ended(performance.now());
     for (const request of group) {
       const errno =
-        errors instanceof Int32Array ? request.fds.map((fd) => errors[fds.indexOf(fd)] ?? 0).find(Boolean) : -1;
+        errors instanceof Int32Array ? request.fds.map((fd) => errors[places.get(fd) ?? -1] ?? 0).find(Boolean) : -1;
       if (errno === undefined) request.resolve();
       else request.reject(flushError(errno, errors));
     }

@@ -52,6 +52,9 @@ interface Pending {
   readonly appended: Appended | undefined;
 }
 
+/** More is written at once, however many others write. */
+const GATHERED_BYTES = 2 ** 20;
+
 export class SegmentWriter {
   readonly id: string;
   readonly path: string;
@@ -176,7 +179,10 @@ export class SegmentWriter {
   /** Nothing is waited for between the last look at what is pending and the end: what is pushed then begins another. */
   async #write(): Promise<void> {
     try {
-      while (this.#pending.length > 0) await this.#writeBatch();
+      while (this.#pending.length > 0) {
+        if (this.#pendingBytes < GATHERED_BYTES) await this.#options.flusher.gather();
+        await this.#writeBatch();
+      }
     } catch (error) {
       this.#failure = error;
     }

@@ -134,20 +134,20 @@ describe('a camera that', () => {
   });
 });
 
+/** Command lines of all processes of this machine. */
+const commandLines = () =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      } catch {
+        return '';
+      }
+    });
+
 describe('a password', () => {
   const PASSWORD = 'p@ss:w/rd %?#';
-
-  /** Command lines of all processes of this machine. */
-  const commandLines = () =>
-    readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name))
-      .map((pid) => {
-        try {
-          return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-        } catch {
-          return '';
-        }
-      });
 
   test('is on no command line, and in nothing that is told', async () => {
     const { door, camera } = await scene('h264-only', { camera: { user: 'admin', password: PASSWORD } });

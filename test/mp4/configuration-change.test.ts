@@ -105,6 +105,8 @@ describe.each(Object.keys(AVC_CLIPS))('H.264: %s', (name) => {
   });
 });
 
+const isSet = ([first = 0]: Uint8Array) => [32, 33, 34].includes((first >> 1) & 0x3f);
+
 /** What `hvcC` says besides restrictions of the VUI (bytes 13 to 15), which we leave open. */
 function essentials(config: Uint8Array): Uint8Array {
   const known = config.slice();
@@ -124,17 +126,16 @@ describe.each(Object.keys(HEVC_CLIPS))('H.265: %s', (name) => {
       const { config: theirs, ...facts } = track;
       expect(rest).toEqual({ ...facts, timescale: clip(other).track.timescale });
       expect(essentials(config)).toEqual(essentials(theirs));
-      const isSet = ([first = 0]: Uint8Array) => [32, 33, 34].includes((first >> 1) & 0x3f);
       expect(unitsOf(parameterSets(changed))).toEqual(unitsOf(parameterSets(track)).filter(isSet));
       expect(watch.changed(withSets(clip(name)))).toBeUndefined();
     }
   });
 });
 
+const setsOf = (name: string) => unitsOf(parameterSets(clip(name).track));
+
 describe('sets', () => {
   const [baseline, main, high] = ['baseline 176x144', 'main 178x100', 'high 320x184'] as const;
-  const setsOf = (name: string) => unitsOf(parameterSets(clip(name).track));
-
   test('that come twice, as depayloaders write them, are one', () => {
     const [sps = new Uint8Array(0), pps = new Uint8Array(0)] = setsOf(main);
     const changed = new ConfigurationWatch(clip(baseline).track).changed(sampleOf(sps, pps, sps, pps));
@@ -180,17 +181,17 @@ describe('sets', () => {
   });
 });
 
-describe('AV1', () => {
-  /** The sync samples of a stream, each with its sequence header. */
-  async function syncSamples(): Promise<{ track: Track; samples: Uint8Array[] }> {
-    await using file = await openMediaFile(await mediaFile('av1-opus'));
-    const [track] = file.tracks;
-    const samples: Uint8Array[] = [];
-    for await (const frame of file.frames()) if (frame.track === 0 && frame.sync) samples.push(frame.data);
-    if (track === undefined) throw new Error('no track');
-    return { track, samples };
-  }
+/** The sync samples of a stream, each with its sequence header. */
+async function syncSamples(): Promise<{ track: Track; samples: Uint8Array[] }> {
+  await using file = await openMediaFile(await mediaFile('av1-opus'));
+  const [track] = file.tracks;
+  const samples: Uint8Array[] = [];
+  for await (const frame of file.frames()) if (frame.track === 0 && frame.sync) samples.push(frame.data);
+  if (track === undefined) throw new Error('no track');
+  return { track, samples };
+}
 
+describe('AV1', () => {
   test('goes on with the sequence header of its first sample, though this encoder writes another one into av1C', async () => {
     const { track, samples } = await syncSamples();
     expect(samples.length).toBeGreaterThan(2);

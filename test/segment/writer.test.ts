@@ -75,4 +75,26 @@ describe('a segment', () => {
     expect(inFlight).toBe(0);
     await writer.close();
   });
+
+  test('gathers what it writes where there are many recordings, and writes at once where there are few', async () => {
+    for (const [recordings, gathers] of [
+      [1, false],
+      [100, true],
+    ] as const) {
+      const flusher = new GroupFlusher(native);
+      const stops = Array.from({ length: recordings }, () => flusher.every(3_600_000, () => undefined));
+      const author = await Author.begin(await temporaryFolder(), { flusher });
+      const before = author.writer.pendingBytes;
+      author.picture();
+      // What is gathered is still pending when a write would long be under way, and the next one joins it.
+      const gathering = flusher.gather();
+      expect([before, gathering !== undefined]).toEqual([0, gathers]);
+      author.picture();
+      await author.writer.written();
+      expect(author.writer.pendingBytes).toBe(0);
+      for (const stop of stops) stop();
+      expect(flusher.gather()).toBeUndefined();
+      await author.writer.close();
+    }
+  });
 });

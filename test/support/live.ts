@@ -17,7 +17,8 @@ export async function healthy(camera: Camera, wanted: (health: CameraHealth) => 
   for (;;) {
     const health = camera.health();
     if (wanted(health)) return health;
-    if (performance.now() > limit) throw new Error(`the camera does not get there: ${JSON.stringify(health)}`);
+    if (performance.now() > limit)
+      throw new Error(`the camera does not get there: ${JSON.stringify(health.error ?? health)}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

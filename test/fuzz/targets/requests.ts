@@ -26,6 +26,9 @@ const TARGETS = [
     '/api/cameras/door/hls/master.m3u8',
   ],
   `/api/cameras/door/hls/00112233445566778899aabbccddeeff/0-5.m4s`,
+  ...['/api/cameras/door/health', '/api/cameras/door/recording', '/mod_nvr/unixtime'],
+  ...['/mod_nvr_admin/rec_on?stream=door&seq=1', '/mod_nvr_admin/rec_off?stream=door&seq=<a>'],
+  ...['/mod_nvr/channel_state?stream=door&seq=1', `/mod_nvr/door.mp4?stream=door&${RANGE}`],
 ];
 const FIELDS = 'Range: bytes=0-99\r\nIf-Range: "x"\r\nIf-None-Match: W/"a", "b"\r\n';
 
@@ -33,14 +36,23 @@ function onError(error: unknown): void {
   failure ??= error;
 }
 
+/** A switch of recording, with its body. */
+function switching(body: string): Buffer {
+  const head = `POST /api/cameras/door/recording HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n`;
+  return Buffer.from(`${head}Content-Length: ${body.length}\r\n\r\n${body}`);
+}
+
 export const requests: FuzzTarget = {
   name: 'requests',
   corpora: [],
   maxBytes: 4096,
-  seeds: () =>
-    TARGETS.flatMap((target) =>
+  seeds: () => [
+    ...TARGETS.flatMap((target) =>
       ['GET', 'HEAD'].map((method) => Buffer.from(`${method} ${target} HTTP/1.1\r\nHost: a\r\n${FIELDS}\r\n`)),
     ),
+    switching('{"recording": true, "durationSeconds": 60}'),
+    switching('{"recording": false}'),
+  ],
   words: [
     ...[
       'GET ',
@@ -71,6 +83,15 @@ export const requests: FuzzTarget = {
       'http://b/',
     ],
     ...['changes=split', 'keyframes=1', 'speed=', 'gaps=error', 'door', '0-99999999', 'begin=next', 'tracks=audio'],
+    ...[
+      'stream=',
+      'seq=',
+      'Content-Length: ',
+      'Transfer-Encoding: chunked',
+      '{"recording": ',
+      'true',
+      '"durationSeconds": ',
+    ],
   ],
   open: async () => {
     folder = await scratchFolder();
