@@ -70,7 +70,7 @@ export async function startServer(name, command, args, { port, env = {} } = {}) 
   failed.catch(() => undefined);
   const listening = await Promise.race([port === undefined ? portPrinted(child) : accepting(port), failed]);
   const stop = async () => {
-    const ended = child.exitCode === null ? once(child, 'exit') : undefined;
+    const ended = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
     child.kill('SIGTERM');
     await ended;
   };

@@ -109,8 +109,11 @@ export function startChild(path: string, args: readonly string[], options: Spawn
 export function inputArguments({ url, options }: FfmpegInput): { readonly args: string[]; readonly list: string } {
   const set = Object.entries(options);
   for (const [key] of set) checkOptionKey(key);
-  if (!isAddress(url))
-    return { args: [...set.flatMap(([key, value]) => [`-${key}`, value]), '-i', `file:${url}`], list: '' };
+  if (!isAddress(url)) {
+    // The name of a device is its demuxer's own (`-f v4l2 -i /dev/video0`); that of a file may look like anything.
+    const name = 'f' in options && !url.startsWith('-') ? url : `file:${url}`;
+    return { args: [...set.flatMap(([key, value]) => [`-${key}`, value]), '-i', name], list: '' };
+  }
   // Keys are not quoted: the list takes quotes for a part of them, and then the option for none of its.
   const lines = set.map(([key, value]) => `option ${key} ${quoted(value)}`);
   const list = ['ffconcat version 1.0', `file ${quoted(url)}`, ...lines, ''].join('\n');

@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
+import { ffmpegSource } from '../../src/ingest/ffmpeg-source.ts';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { FootageError } from '../../src/errors.ts';
 import { ChildMessages, failureOf, findFfmpeg, inputArguments, probe } from '../../src/ingest/ffmpeg.ts';
@@ -167,6 +168,13 @@ describe('what reaches ffmpeg', () => {
     const list = `ffconcat version 1.0\nfile 'file:${path}'\n`;
     const second = await site((_req, res) => res.end(list));
     expect((await failure(probe({ url: `http://${second.origin}/x`, options: {} }, signal()))).code).toMatch(/^E_/);
+  });
+
+  test('the name of a device is left to the demuxer that was asked for', async () => {
+    const device = { url: 'testsrc=size=64x64', options: { f: 'lavfi' } };
+    expect(await probe(device, new AbortController().signal)).toMatchObject([{ kind: 'video', codec: 'rawvideo' }]);
+    const source = ffmpegSource(device);
+    await expect(source.connect(new AbortController().signal)).rejects.toMatchObject({ code: 'E_INPUT_UNSUPPORTED' });
   });
 
   test('the path of a file is one, whatever it looks like', async () => {
