@@ -43,6 +43,8 @@ export interface CameraEvents {
 export interface CameraDeps {
   readonly begin: (request: BeginRecording) => Promise<Recording>;
   readonly gate: ConnectGate;
+  /** Bytes that may wait in memory for the disk. */
+  readonly maxWaitingBytes: () => number;
   /** Wall clock, Unix ms. */
   readonly wallMs: () => number;
   /** Resolves after so long, or when the signal aborts. */
@@ -98,6 +100,7 @@ export class Camera extends EventEmitter<CameraEvents> {
     this.#switch = new RecordingSwitch(
       {
         begin: deps.begin,
+        maxWaitingBytes: deps.maxWaitingBytes,
         nowMs: monotonicMs,
         wallMs: deps.wallMs,
         onGap: (gap) => this.#noteGap(gap),

@@ -11,6 +11,10 @@ import type { BeginRecording } from './recording-switch.ts';
 /** Cameras that are being connected at once, and how long one counts. */
 const CONNECTING = 4;
 const CONNECTING_MS = 5000;
+/** What may wait for a disk that hangs: of one camera, of all together, and what each may have however many there are. */
+const MOST_WAITING_BYTES = 32 * 2 ** 20;
+const ALL_WAITING_BYTES = 512 * 2 ** 20;
+const LEAST_WAITING_BYTES = 2 ** 20;
 
 export interface LiveCamerasDeps {
   /** Begins a recording of a camera. */
@@ -40,12 +44,18 @@ export class LiveCameras {
     const camera = new Camera(name, checked, {
       begin: (request) => this.#deps.begin(name, request, checked.recorder),
       gate: this.#gate,
+      maxWaitingBytes: () => this.#maxWaitingBytes,
       wallMs: this.#deps.wallMs,
       wait: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => undefined),
       onClosed: () => this.#cameras.delete(name),
     });
     this.#cameras.set(name, camera);
     return camera;
+  }
+
+  get #maxWaitingBytes(): number {
+    const share = ALL_WAITING_BYTES / this.#cameras.size;
+    return Math.max(LEAST_WAITING_BYTES, Math.min(MOST_WAITING_BYTES, share));
   }
 
   get(name: string): Camera | undefined {

@@ -32,6 +32,8 @@ export interface BeginRecording {
 
 export interface SwitchDeps {
   readonly begin: (request: BeginRecording) => Promise<Recording>;
+  /** Bytes that may wait for a recording before the camera has to. */
+  readonly maxWaitingBytes: () => number;
   /** Ms of a clock that is never set. */
   readonly nowMs: () => number;
   /** Wall clock, Unix ms. */
@@ -55,8 +57,6 @@ export interface SwitchStats {
   readonly flush: { readonly lastMs: number; readonly longestMs: number };
 }
 
-/** Bytes that may wait for a recording before the camera has to. */
-const MAX_WAITING_BYTES = 32 * 2 ** 20;
 /** Frames that wait for longer are worth telling. */
 const WAITING_MS = 5000;
 /** A recording that failed is tried again after this time. */
@@ -191,7 +191,7 @@ export class RecordingSwitch {
       return undefined;
     }
     push(active, frame);
-    if (active.queue.bytes <= MAX_WAITING_BYTES) return undefined;
+    if (active.queue.bytes <= this.#deps.maxWaitingBytes()) return undefined;
     return new Promise((resolve) => {
       this.#roomMade = resolve;
     });
@@ -234,7 +234,7 @@ export class RecordingSwitch {
 
   #begin(tracks: readonly Track[], held: readonly Frame[], startUtcMs: number): void {
     const queue = new FrameQueue<Frame>((bytes) => {
-      if (bytes <= MAX_WAITING_BYTES / 2) this.#makeRoom();
+      if (bytes <= this.#deps.maxWaitingBytes() / 2) this.#makeRoom();
     });
     const active: Active = {
       ...{ tracks, queue, startUtcMs, lastUtcMs: startUtcMs, takenUtcMs: startUtcMs, frames: 0 },

@@ -46,7 +46,7 @@ export interface CameraInput {
 const INPUT_KEYS: KeysOf<CameraInput> = { url: true, audio: true, transport: true, options: true };
 
 /** Bytes of frames that may wait to be taken before the child has to. */
-const MAX_WAITING_BYTES = 32 * 2 ** 20;
+const MAX_WAITING_BYTES = 4 * 2 ** 20;
 /** How long the other tracks are waited for when one has come: sound may have died while its description lives. */
 const OTHER_TRACKS_MS = 5000;
 /** After SIGTERM, for the farewell that frees the session in the camera. */

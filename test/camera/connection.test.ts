@@ -170,6 +170,7 @@ function impatient(options: CameraOptions, waits: number[] = []): Camera {
   return new Camera('door', checkCameraOptions(options), {
     begin: refusing('E_IO'),
     gate: new ConnectGate(4, 5000),
+    maxWaitingBytes: () => Infinity,
     wallMs: Date.now,
     wait: async (ms) => {
       waits.push(ms);
