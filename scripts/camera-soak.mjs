@@ -414,9 +414,11 @@ async function record(folder, { names, seconds, inputs }) {
 
 async function soak(folder, { cameras, seconds, inputs }) {
   const names = Array.from({ length: cameras }, (_, i) => `camera-${i + 1}`);
+  // The tree may change in the hours of a run: this is what was started.
+  const began = await provenance();
   const seen = await record(folder, { names, seconds, inputs });
   const archive = join(folder, 'archive');
-  const result = { run: await provenance(), ...measured(seen), verify: await verify(archive), exports: [] };
+  const result = { run: began, ...measured(seen), verify: await verify(archive), exports: [] };
   const listed = JSON.parse(await footage(['list', '--archive', archive, '--json'])).cameras;
   for (const [i, name] of names.entries()) {
     const rate = inputs.length > 0 ? picturesPerSecond(seen, i) : PICTURES_PER_SECOND;

@@ -16,6 +16,7 @@ import { LiveCameras } from './camera/live-cameras.ts';
 import type { CameraOptions } from './camera/options.ts';
 import type { BeginRecording } from './camera/recording-switch.ts';
 import { CameraWriters, type TakeOptions } from './camera-writers.ts';
+import type { CameraGap } from './camera-health.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { readGaps, withCauses } from './catalog/gap-log.ts';
 import { checkKnownCamera } from './catalog/known-camera.ts';
@@ -180,7 +181,12 @@ export class Archive {
       checkOpen: () => this.#lifetime.check(),
     });
     const begin = this.#recordCamera.bind(this);
-    this.#live = new LiveCameras({ begin, wallMs: this.#now });
+    const noteGaps = (camera: string, gaps: readonly CameraGap[]) =>
+      this.#writers.noteGaps(
+        camera,
+        gaps.map((gap) => ({ ...gap, lost: [] })),
+      );
+    this.#live = new LiveCameras({ begin, noteGaps, wallMs: this.#now });
     this.#import = new ArchiveImport({ root, catalog, cache: this.#cache, writers: this.#writers });
     this.#check = new ArchiveCheck({ root, io, catalog, writers: this.#writers });
     const { recordingFirst } = this.#outgoing;

@@ -55,7 +55,7 @@ export interface CameraHealth {
   readonly gaps: { readonly count: number; readonly totalMs: number; readonly last: CameraGap | null };
   /** How long flushes to the disk took. */
   readonly flush: { readonly lastMs: number; readonly longestMs: number };
-  /** Appended, but not flushed: what a power cut would take now. */
+  /** Came, and is not durable: what a power cut would take now. What has only just come, up to a second of it, is not counted. */
   readonly bytesAtRisk: number;
   readonly lostFrames: number;
   /** Frames held in memory for a recording that begins before it is asked for; null: none are held. */

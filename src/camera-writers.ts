@@ -133,7 +133,6 @@ export class CameraWriters {
     };
     const held = await lock(directory, camera, { waitMs: lockWaitMs, check: goOn });
     const notes = new GapNotes(disk, directory, camera);
-    for (const gap of gaps) notes.add(gap);
     const release = async () => {
       await notes.written();
       held.release();
@@ -143,6 +142,8 @@ export class CameraWriters {
       const recorder = await this.#recorder(camera, { held, notes }, choice);
       // It may have been closed meanwhile; from here on a recorder is known to whoever closes.
       checkOpen();
+      // Not before: a recording that cannot be begun would note them again at each attempt.
+      for (const gap of gaps) notes.add(gap);
       return { recorder, release };
     } catch (error) {
       await release();
@@ -197,6 +198,20 @@ export class CameraWriters {
 
   #recover(camera: string): Promise<RecoveryReport[]> {
     return recoverCamera(camera, { ...this.#deps, archive: this.#deps.root });
+  }
+
+  /** Notes gaps of a camera that nobody is writing; who is writing it has noted them. Never throws. */
+  async noteGaps(camera: string, gaps: readonly RecordingGap[]): Promise<void> {
+    const { disk, root } = this.#deps;
+    const directory = join(root, camera);
+    try {
+      await makeDirectory(disk, directory);
+      await this.whileFree(camera, async () => {
+        for (const gap of gaps) await appendGap(disk, directory, gap);
+      });
+    } catch (error) {
+      warn(`Gaps of camera "${camera}" could not be noted: ${String(error)}`);
+    }
   }
 
   /** Runs `work` with the camera's writer lock; undefined if somebody is writing the camera. @throws FootageError */

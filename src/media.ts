@@ -64,3 +64,11 @@ export interface Frame {
    */
   readonly cameraUtcMs?: number;
 }
+
+/** Index of the track that segments and runs begin with: the first video track, else the first one. */
+export function leadingOf(tracks: readonly Track[]): number {
+  return Math.max(
+    0,
+    tracks.findIndex(({ kind }) => kind === 'video'),
+  );
+}

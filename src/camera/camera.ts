@@ -42,6 +42,8 @@ export interface CameraEvents {
 
 export interface CameraDeps {
   readonly begin: (request: BeginRecording) => Promise<Recording>;
+  /** Notes gaps in the archive. Never throws. */
+  readonly noteGaps: (gaps: readonly CameraGap[]) => Promise<void>;
   readonly gate: ConnectGate;
   /** Bytes that may wait in memory for the disk. */
   readonly maxWaitingBytes: () => number;
@@ -100,6 +102,7 @@ export class Camera extends EventEmitter<CameraEvents> {
     this.#switch = new RecordingSwitch(
       {
         begin: deps.begin,
+        noteGaps: deps.noteGaps,
         maxWaitingBytes: deps.maxWaitingBytes,
         nowMs: monotonicMs,
         wallMs: deps.wallMs,
@@ -141,6 +144,7 @@ export class Camera extends EventEmitter<CameraEvents> {
   /** Ends the connection and seals what was recorded. Idempotent. */
   async close(): Promise<void> {
     this.#stop.abort();
+    this.#switch.abandonWaits();
     await this.#running;
     await this.#switch.close();
     if (this.#state === 'closed') return;
@@ -152,6 +156,7 @@ export class Camera extends EventEmitter<CameraEvents> {
     return this.close();
   }
 
+  /** How it is now. */
   health(): CameraHealth {
     const now = monotonicMs();
     const { wanted } = this.#switch;
@@ -238,8 +243,8 @@ export class Camera extends EventEmitter<CameraEvents> {
     while (!signal.aborted) {
       const failure = await this.#connectOnce();
       this.#connectedUtcMs = null;
-      this.#switch.disconnected(failure.code);
       if (signal.aborted) return;
+      this.#switch.disconnected(failure.code);
       this.#become('waiting', this.#troubleOf(failure));
       await this.#deps.wait(this.#nextWaitMs(failure.code), signal);
       if (!signal.aborted) this.#become('connecting', this.#trouble);

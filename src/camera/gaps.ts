@@ -1,6 +1,6 @@
 /**
  * What of a camera should have been recorded and was not: the gap that lasts, and those that have ended and wait to be
- * noted in the archive, which is done by the next recording that begins.
+ * noted in the archive, which is done by the next recording that begins, or when the camera is closed.
  */
 import type { CameraGap } from '../camera-health.ts';
 import type { ErrorCode } from '../errors.ts';
@@ -41,11 +41,6 @@ export class Gaps {
     this.#waiting.push(gap);
     if (this.#waiting.length > MAX_WAITING) this.#waiting.shift();
     this.#onGap(gap);
-  }
-
-  /** Nothing is to be told any more. */
-  forget(): void {
-    this.#missing = undefined;
   }
 
   /** Those that a recording notes when it begins. */

@@ -1,5 +1,6 @@
 /** The cameras that an archive is connected to: one of a name. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { CameraGap } from '../camera-health.ts';
 import { FootageError } from '../errors.ts';
 import type { Recording } from '../recorder/recording.ts';
 import type { RecorderOptions } from '../recorder/recorder.ts';
@@ -19,6 +20,8 @@ const LEAST_WAITING_BYTES = 2 ** 20;
 export interface LiveCamerasDeps {
   /** Begins a recording of a camera. */
   readonly begin: (camera: string, request: BeginRecording, recorder: RecorderOptions) => Promise<Recording>;
+  /** Notes gaps of a camera that nothing is recording. Never throws. */
+  readonly noteGaps: (camera: string, gaps: readonly CameraGap[]) => Promise<void>;
   /** Wall clock, Unix ms. */
   readonly wallMs: () => number;
 }
@@ -43,6 +46,7 @@ export class LiveCameras {
     }
     const camera = new Camera(name, checked, {
       begin: (request) => this.#deps.begin(name, request, checked.recorder),
+      noteGaps: (gaps) => this.#deps.noteGaps(name, gaps),
       gate: this.#gate,
       maxWaitingBytes: () => this.#maxWaitingBytes,
       wallMs: this.#deps.wallMs,

@@ -11,11 +11,10 @@
 import type { CameraGap } from '../camera-health.ts';
 import { type ErrorCode, FootageError, ioError } from '../errors.ts';
 import { FrameQueue } from '../ingest/frame-queue.ts';
-import type { Frame, Track } from '../media.ts';
+import { leadingOf, type Frame, type Track } from '../media.ts';
 import { PreEventBuffer } from '../recorder/pre-event.ts';
 import type { Recording } from '../recorder/recording.ts';
 import type { RecordingStats } from '../recorder/recorder.ts';
-import { leadingOf } from '../recorder/tracks.ts';
 import { Gaps } from './gaps.ts';
 
 export interface BeginRecording {
@@ -32,6 +31,8 @@ export interface BeginRecording {
 
 export interface SwitchDeps {
   readonly begin: (request: BeginRecording) => Promise<Recording>;
+  /** Notes in the archive what was missed, when no recording begins any more that would. */
+  readonly noteGaps: (gaps: readonly CameraGap[]) => Promise<void>;
   /** Bytes that may wait for a recording before the camera has to. */
   readonly maxWaitingBytes: () => number;
   /** Ms of a clock that is never set. */
@@ -59,6 +60,8 @@ export interface SwitchStats {
 
 /** Frames that wait for longer are worth telling. */
 const WAITING_MS = 5000;
+/** Frames of other tracks kept from before the first sync sample, as the recorder keeps them. */
+const MAX_EARLY_FRAMES = 1000;
 /** A recording that failed is tried again after this time. */
 const RETRY_MS = 5000;
 
@@ -89,6 +92,8 @@ export class RecordingSwitch {
   #leading = 0;
   #buffer: PreEventBuffer | undefined;
   #active: Active | undefined;
+  /** Sound that came before the first picture that a recording can begin with. */
+  #early: Frame[] = [];
   /** Until when recording is asked for, by `nowMs`; undefined: it is not. */
   #untilMs: number | undefined;
   /** Since when it is, by the wall clock. */
@@ -150,7 +155,12 @@ export class RecordingSwitch {
       if (this.#offline !== undefined) this.#gaps.begin(this.#wantedUtcMs, this.#offline);
     }
     this.#untilMs = Math.max(this.#untilMs ?? -Infinity, this.#deps.nowMs() + forMs);
-    if (this.#active === undefined && this.#holdsFrames) this.#beginFromBuffer();
+    if (this.#active === undefined && this.#holdsFrames && this.#mayBegin) this.#beginFromBuffer();
+  }
+
+  /** A recording that has failed is not begun again at once, however often it is asked for. */
+  get #mayBegin(): boolean {
+    return this.#deps.nowMs() >= (this.#retryMs ?? -Infinity);
   }
 
   /** The time behind the event begins now. */
@@ -175,6 +185,7 @@ export class RecordingSwitch {
     this.#tracks = tracks;
     this.#leading = leadingOf(tracks);
     this.#offline = undefined;
+    this.#early = [];
     const { preEventMs, preEventBytes } = this.#options;
     this.#overflows += this.#buffer?.overflows ?? 0;
     this.#buffer = preEventMs === 0 ? undefined : new PreEventBuffer(tracks, { preEventMs, maxBytes: preEventBytes });
@@ -191,7 +202,8 @@ export class RecordingSwitch {
       return undefined;
     }
     push(active, frame);
-    if (active.queue.bytes <= this.#deps.maxWaitingBytes()) return undefined;
+    const hasRoom = active.queue.bytes <= this.#deps.maxWaitingBytes();
+    if (hasRoom || this.#closing.signal.aborted) return undefined;
     return new Promise((resolve) => {
       this.#roomMade = resolve;
     });
@@ -201,7 +213,13 @@ export class RecordingSwitch {
     const isMissed = this.#retryMs !== undefined && this.wanted;
     if (isMissed && this.#buffer === undefined) this.#lostFrames++;
     else if (isMissed) this.#doubtful++;
+    else if (this.#buffer === undefined && this.wanted && frame.track !== this.#leading) this.#keepEarly(frame);
     this.#buffer?.push(frame);
+  }
+
+  #keepEarly(frame: Frame): void {
+    this.#early.push(frame);
+    if (this.#early.length > MAX_EARLY_FRAMES) this.#early.shift();
   }
 
   /** Of the frames that came since a failure so many are held. */
@@ -220,9 +238,9 @@ export class RecordingSwitch {
     if (!wanted) {
       this.#endWish();
       this.#endActive();
-    } else if (this.#active === undefined && this.#deps.nowMs() >= (this.#retryMs ?? -Infinity)) {
+    } else if (this.#active === undefined && this.#mayBegin) {
       if (this.#holdsFrames) this.#beginFromBuffer();
-      else this.#begin(this.#tracks, [], frame.utcMs ?? this.#deps.wallMs());
+      else this.#begin(this.#tracks, this.#early, frame.utcMs ?? this.#deps.wallMs());
     }
   }
 
@@ -248,6 +266,7 @@ export class RecordingSwitch {
     this.#loseDoubtful(held.length);
     this.#retryMs = undefined;
     for (const frame of held) push(active, frame);
+    this.#early = [];
     this.#active = active;
     this.#followed.add(active);
     this.#allEnded = this.#allEnded.then(() => this.#follow(active));
@@ -344,13 +363,21 @@ export class RecordingSwitch {
     this.#roomMade = undefined;
   }
 
+  /** Nobody waits any longer: for room, or for a camera that somebody else records. What has begun goes on. */
+  abandonWaits(): void {
+    this.#closing.abort(new FootageError('E_CLOSED', 'The camera was closed before it could be recorded.'));
+    this.#makeRoom();
+  }
+
   /** Ends the recording; resolves when all are sealed. */
   async close(): Promise<void> {
-    this.#untilMs = undefined;
-    this.#gaps.forget();
-    this.#closing.abort(new FootageError('E_CLOSED', 'The camera was closed before it could be recorded.'));
+    this.#endWish();
+    this.abandonWaits();
     this.#endActive();
     await this.#allEnded;
+    const { waiting } = this.#gaps;
+    if (waiting.length > 0) await this.#deps.noteGaps(waiting);
+    this.#gaps.noted(waiting);
   }
 }
 

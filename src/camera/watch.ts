@@ -4,8 +4,7 @@
  */
 import { FootageError } from '../errors.ts';
 import type { SourceFrame } from '../ingest/source.ts';
-import type { Track } from '../media.ts';
-import { leadingOf } from '../recorder/tracks.ts';
+import { leadingOf, type Track } from '../media.ts';
 import type { CheckedCameraOptions } from './options.ts';
 
 export type WatchOptions = Pick<CheckedCameraOptions, 'source' | 'stallTimeoutMs' | 'keyframeTimeoutMs'>;

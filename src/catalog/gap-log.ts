@@ -1,5 +1,5 @@
 /**
- * Why there are gaps: what a recorder tells of the time when its disk had failed, kept beside the segments in
+ * Why there are gaps: what a recorder tells of the time when its disk had failed, and a live camera of that when it was away, kept beside the segments in
  * `CAMERA/.gaps`, a line of JSON for each gap (docs/format.md, "Gaps"). Lines are only ever appended, by the holder of the
  * camera's writer lock.
  */

@@ -30,7 +30,7 @@ export interface Timeline {
 }
 
 export interface TimelineGap extends UtcSpan {
-  /** Why there is nothing, where the recorder could tell: the disk failed. */
+  /** Why there is nothing, where that could be told: the disk failed, the camera was away. */
   readonly cause?: ErrorCode;
 }
 

@@ -25,7 +25,7 @@ const CLIPS = join(import.meta.dirname, '..', '..', 'media');
 const OWN_CAMERA = 'camera';
 
 export async function runDemo(url: string | undefined, flags: DemoFlags): Promise<void> {
-  if (url !== undefined) hideTitle('footage demo', [url]);
+  if (url !== undefined) hideTitle('footage demo');
   const signal = untilInterrupted();
   const path = flags.archive ?? (await mkdtemp(join(tmpdir(), 'footage-demo-')));
   try {

@@ -1,6 +1,5 @@
 /** What the commands that connect cameras share. */
 import type { Camera } from '../camera/camera.ts';
-import { hideSecrets } from '../ingest/secrets.ts';
 import { iso } from './support.ts';
 
 /** What happens is told on standard error, a line each. */
@@ -20,7 +19,7 @@ export function tell(camera: Camera): void {
   camera.on('note', line);
 }
 
-/** Whoever lists the processes sees their arguments: this takes a password out of ours. */
-export function hideTitle(title: string, inputs: readonly string[]): void {
-  if (inputs.some((input) => hideSecrets(input).shown !== input)) process.title = title;
+/** Whoever lists the processes sees their arguments: this takes addresses, options and their secrets out of ours. */
+export function hideTitle(title: string): void {
+  process.title = title;
 }

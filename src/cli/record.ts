@@ -6,10 +6,9 @@ import { checkAnyMediaFile, openAnyMediaFile } from '../ingest/converted-file.ts
 import type { AudioChoice } from '../ingest/layout.ts';
 import { replay } from '../ingest/replay.ts';
 import { isAddress } from '../ingest/secrets.ts';
-import type { Frame, Track, TrackKind } from '../media.ts';
-import type { Recording } from '../recorder/recording.ts';
+import { leadingOf, type Frame, type Track, type TrackKind } from '../media.ts';
 import type { RecordingStats } from '../recorder/recorder.ts';
-import { leadingOf } from '../recorder/tracks.ts';
+import type { Recording } from '../recorder/recording.ts';
 import { checkCameraName } from '../segment/layout.ts';
 import { parseDuration } from '../time.ts';
 import { hideTitle, tell } from './live.ts';
@@ -33,7 +32,7 @@ export async function runRecord(flags: RecordFlags): Promise<void> {
   const signal = untilInterrupted();
   const isFile = !isAddress(flags.input) && Object.keys(flags.inputOption).length === 0;
   if (isFile) await checkAnyMediaFile(flags.input, signal);
-  else hideTitle('footage record', [flags.input]);
+  else hideTitle('footage record');
   const archive = await openArchive(flags.archive, { lockWaitMs: flags.wait * 1000 });
   try {
     if (isFile) await recordFile(archive, flags, durationMs, signal);
@@ -144,11 +143,46 @@ interface Entry {
 
 type Counter = 'appended' | 'flushed' | 'lost';
 
-/** All recordings of a camera together, printed once a second. */
+const COUNTERS = ['appended', 'flushed', 'lost'] as const;
+
+/** What all recordings of a camera come to. */
+interface Sums {
+  readonly counts: Readonly<Record<TrackKind, Readonly<Record<Counter, number>>>>;
+  readonly segments: number;
+  readonly recordedMs: number;
+}
+
+function countsOf({ recording, kinds }: Entry, kind: TrackKind): Record<Counter, number> {
+  const stats = recording.stats();
+  const sum = (counter: Counter) => stats[counter].reduce((all, count, i) => all + (kinds[i] === kind ? count : 0), 0);
+  return { appended: sum('appended'), flushed: sum('flushed'), lost: sum('lost') };
+}
+
+function added(sums: Sums, entry: Entry): Sums {
+  const { segments, recordedMs } = entry.recording.stats();
+  const both = (kind: TrackKind) => {
+    const more = countsOf(entry, kind);
+    const entries = COUNTERS.map((counter) => [counter, sums.counts[kind][counter] + more[counter]] as const);
+    return Object.fromEntries(entries) as Record<Counter, number>;
+  };
+  return {
+    counts: { video: both('video'), audio: both('audio') },
+    segments: sums.segments + segments,
+    recordedMs: sums.recordedMs + recordedMs,
+  };
+}
+
+const NONE = { appended: 0, flushed: 0, lost: 0 };
+
+/** All recordings of a camera together, printed once a second: a camera may have one for each connection, for months. */
 class Totals {
   readonly #camera: string;
   readonly #json: boolean;
-  readonly #entries: Entry[] = [];
+  /** Under way; those that have ended are in `#ended`. */
+  #entries: Entry[] = [];
+  /** Of the newest. */
+  #state: RecordingStats['state'] = 'waiting';
+  #ended: Sums = { counts: { video: NONE, audio: NONE }, segments: 0, recordedMs: 0 };
 
   constructor(camera: string, json: boolean) {
     this.#camera = camera;
@@ -156,22 +190,23 @@ class Totals {
   }
 
   add(recording: Recording, kinds: readonly TrackKind[]): void {
-    if (!this.#entries.some((entry) => entry.recording === recording)) this.#entries.push({ recording, kinds });
+    if (this.#entries.some((entry) => entry.recording === recording)) return;
+    const entry = { recording, kinds };
+    this.#entries.push(entry);
+    const fold = () => {
+      this.#ended = added(this.#ended, entry);
+      this.#state = recording.stats().state;
+      this.#entries = this.#entries.filter((one) => one !== entry);
+    };
+    recording.finished.then(fold, fold);
   }
 
   get recordedMs(): number {
-    return this.#stats.reduce((sum, { stats }) => sum + stats.recordedMs, 0);
+    return this.#sums.recordedMs;
   }
 
-  get #stats(): { stats: RecordingStats; kinds: readonly TrackKind[] }[] {
-    return this.#entries.map(({ recording, kinds }) => ({ stats: recording.stats(), kinds }));
-  }
-
-  #sum(counter: Counter, kind: TrackKind): number {
-    return this.#stats.reduce(
-      (sum, { stats, kinds }) => stats[counter].reduce((all, count, i) => all + (kinds[i] === kind ? count : 0), sum),
-      0,
-    );
+  get #sums(): Sums {
+    return this.#entries.reduce(added, this.#ended);
   }
 
   /** @throws FootageError E_IO if frames were lost; what `ended` throws */
@@ -183,7 +218,8 @@ class Totals {
       clearInterval(timer);
       this.#print();
     }
-    const lost = this.#sum('lost', 'video') + this.#sum('lost', 'audio');
+    const { video, audio } = this.#sums.counts;
+    const lost = video.lost + audio.lost;
     if (lost === 0) return;
     throw new FootageError(
       'E_IO',
@@ -192,19 +228,20 @@ class Totals {
   }
 
   #print(): void {
-    const { recordedMs } = this;
+    const { counts, segments, recordedMs } = this.#sums;
+    const { video, audio } = counts;
     if (this.#json) {
       printJson({
         camera: this.#camera,
-        appendedVideoFrames: this.#sum('appended', 'video'),
-        flushedVideoFrames: this.#sum('flushed', 'video'),
-        appendedAudioFrames: this.#sum('appended', 'audio'),
-        flushedAudioFrames: this.#sum('flushed', 'audio'),
-        lostVideoFrames: this.#sum('lost', 'video'),
-        lostAudioFrames: this.#sum('lost', 'audio'),
-        state: this.#entries.at(-1)?.recording.stats().state ?? 'waiting',
+        appendedVideoFrames: video.appended,
+        flushedVideoFrames: video.flushed,
+        appendedAudioFrames: audio.appended,
+        flushedAudioFrames: audio.flushed,
+        lostVideoFrames: video.lost,
+        lostAudioFrames: audio.lost,
+        state: this.#entries.at(-1)?.recording.stats().state ?? this.#state,
         recordedMs,
-        segments: this.#stats.reduce((sum, { stats }) => sum + stats.segments, 0),
+        segments,
       });
     } else if (process.stderr.isTTY) {
       process.stderr.write(`\r${this.#camera}: ${(recordedMs / 1000).toFixed(0)} s recorded `);

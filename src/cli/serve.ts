@@ -29,7 +29,7 @@ interface ServeFlags {
 export async function runServe(flags: ServeFlags): Promise<void> {
   const signal = untilInterrupted();
   const cameras = new Map([...Object.entries(flags.camera), ...(await readCameras(flags.cameras))]);
-  hideTitle('footage serve', Object.values(flags.camera));
+  if (Object.keys(flags.camera).length > 0) hideTitle('footage serve');
   // What is recorded into may be new; what is only shown is there.
   const archive = await openArchive(flags.archive, { pacing: pacingOf(flags), create: cameras.size > 0 });
   try {

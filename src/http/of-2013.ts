@@ -15,14 +15,14 @@ export function sendExportOf2013(exchange: Exchange): Promise<void> {
 /** Whether frames go to the disk now. */
 export async function sendChannelState(exchange: Exchange): Promise<void> {
   const { stream, seq } = askedOf(exchange);
-  const { recording } = await recordingOf(exchange.archive, stream);
+  const { recording } = await unknownIfNoName(recordingOf(exchange.archive, stream), stream);
   sendState(exchange, seq, recording);
 }
 
 /** Answers what was asked for: recording begins once the camera is there, and ends after the post-event time. */
 export async function switchRecordingOf2013(exchange: Exchange, on: boolean): Promise<void> {
   const { stream, seq } = askedOf(exchange);
-  const control = await controlOf(exchange.archive, stream);
+  const control = await unknownIfNoName(controlOf(exchange.archive, stream), stream);
   if (on) control.startRecording();
   else control.stopRecording();
   sendState(exchange, seq, control.health().wanted);
@@ -39,6 +39,15 @@ function askedOf({ query }: Exchange): { readonly stream: string; readonly seq: 
     throw new FootageError('E_QUERY', `"seq" is too long: give ${MAX_SEQ_CHARACTERS} characters at most.`);
   }
   return { stream: onlyOf(query, 'stream') ?? '', seq };
+}
+
+/** A name that none can have is that of an unknown stream, too. */
+async function unknownIfNoName<T>(asked: Promise<T>, stream: string): Promise<T> {
+  return asked.catch((error: unknown) => {
+    if (!(error instanceof FootageError && error.code === 'E_CAMERA_NAME')) throw error;
+    const shown = stream.slice(0, 80);
+    throw new FootageError('E_CAMERA_UNKNOWN', `There is no stream "${shown}": see /api/cameras for the names.`, error);
+  });
 }
 
 function sendState(exchange: Exchange, seq: string, recording: boolean): void {

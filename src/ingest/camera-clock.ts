@@ -10,7 +10,7 @@
  * Invariants: frames leave in the order in which they came, none is lost; between two steps the wall time of a track's
  * frames grows with their media time, to within 500 ppm.
  */
-import type { Frame, Track } from '../media.ts';
+import { type Frame, leadingOf, type Track } from '../media.ts';
 import type { SourceFrame } from './source.ts';
 
 export interface ClockStep {
@@ -78,10 +78,7 @@ export class CameraClock {
     this.#options = options;
     const { tracks, wallMs, monotonicMs } = options;
     this.#times = tracks.map(timeOf);
-    this.#leading = Math.max(
-      0,
-      tracks.findIndex(({ kind }) => kind === 'video'),
-    );
+    this.#leading = leadingOf(tracks);
     this.#wallOffset = wallMs() - monotonicMs();
   }
 
@@ -165,13 +162,15 @@ export class CameraClock {
   }
 
   #jumped({ timescale, lastDts, lastArrivalMs }: TrackTime, dts: number, arrivalMs: number): boolean {
-    if (lastDts === undefined) return false;
+    const aheadMs = (dts * 1000) / timescale + this.#least.value - arrivalMs;
+    // The first frame of a track that comes later than the others.
+    if (lastDts === undefined) return this.#origin !== undefined && aheadMs > AHEAD_MS;
     const onMs = ((dts - lastDts) * 1000) / timescale;
     // Where one track has jumped, less tells that another one has done so, too.
     const share = this.#jumpedLately(arrivalMs) ? 0.5 : 1;
     if (onMs < -BACK_MS * share) return true;
     if (this.#origin === undefined) return onMs - (arrivalMs - lastArrivalMs) > AHEAD_AT_FIRST_MS;
-    return (dts * 1000) / timescale + this.#least.value - arrivalMs > AHEAD_MS * share;
+    return aheadMs > AHEAD_MS * share;
   }
 
   #jumpedLately(arrivalMs: number): boolean {
@@ -179,8 +178,11 @@ export class CameraClock {
   }
 
   #absorb(time: TrackTime, dts: number, arrivalMs: number): void {
-    const { timescale, lastDts = 0, lastArrivalMs } = time;
-    const goesOnAt = lastDts + Math.max(1, ((arrivalMs - lastArrivalMs) * timescale) / 1000);
+    const { timescale, lastArrivalMs } = time;
+    // A track of which nothing has come yet begins where it arrives.
+    const lastDts = time.lastDts ?? Math.floor(((arrivalMs - this.#least.value) * timescale) / 1000) - 1;
+    const passedMs = time.lastDts === undefined ? 0 : arrivalMs - lastArrivalMs;
+    const goesOnAt = lastDts + Math.max(1, (passedMs * timescale) / 1000);
     const byMs = ((goesOnAt - dts) * 1000) / timescale;
     const last = this.#lastJump;
     // Tracks that jump together stay as they were to each other.

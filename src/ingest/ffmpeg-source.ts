@@ -10,7 +10,7 @@ import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FootageError } from '../errors.ts';
+import { FootageError, systemCode } from '../errors.ts';
 import type { Track } from '../media.ts';
 import { checkKeys, type KeysOf } from '../option-keys.ts';
 import {
@@ -47,16 +47,22 @@ const INPUT_KEYS: KeysOf<CameraInput> = { url: true, audio: true, transport: tru
 
 /** Bytes of frames that may wait to be taken before the child has to. */
 const MAX_WAITING_BYTES = 4 * 2 ** 20;
+/** … while the other tracks are waited for: nobody takes any yet. */
+const MAX_FIRST_BYTES = 64 * 2 ** 20;
+/** Sound that comes late brings a new connection at most so often; in between it is left out. */
+const LATE_SOUND_MS = 3_600_000;
 /** How long the other tracks are waited for when one has come: sound may have died while its description lives. */
 const OTHER_TRACKS_MS = 5000;
 /** After SIGTERM, for the farewell that frees the session in the camera. */
 const FAREWELL_MS = 2000;
 
-/** @throws TypeError, RangeError for options */
+/** @throws FootageError E_USAGE for an address or options that ffmpeg cannot be told; TypeError, RangeError */
 export function ffmpegSource(input: CameraInput): FrameSource {
   checkKeys(input, INPUT_KEYS, 'a camera input');
   const { url, audio = 'auto', transport = 'tcp', options = {} } = input;
   if (typeof url !== 'string' || url === '') throw new TypeError('url is the address of a camera, a string');
+  // A wrong address is told here, not by a camera that never comes.
+  inputArguments({ url, options });
   if (!['auto', 'aac', 'none'].includes(audio)) throw new RangeError(`audio is auto, aac or none, not ${audio}`);
   if (!['tcp', 'udp'].includes(transport)) throw new RangeError(`transport is tcp or udp, not ${transport}`);
   const rtsp = /^rtsps?:/i.test(url) ? { rtsp_transport: transport } : {};
@@ -70,6 +76,8 @@ class FfmpegSource implements FrameSource {
   readonly #hidden: HiddenAddress;
   /** As it was the last time: a camera that comes back is not asked again, unless it has become another. */
   #layout: Layout | undefined;
+  /** When sound came too late, performance.now(). */
+  #lateSoundMs = -Infinity;
 
   constructor(input: FfmpegInput, audio: AudioChoice) {
     this.#input = input;
@@ -85,7 +93,11 @@ class FfmpegSource implements FrameSource {
     const layout = known ?? chooseLayout(await probe(this.#input, signal), this.#audio, this.description);
     const ffmpeg = await findFfmpeg();
     signal.throwIfAborted();
-    const connection = new FfmpegConnection(ffmpeg, this.#input, this.#hidden, layout);
+    const isLeftOut = performance.now() - this.#lateSoundMs < LATE_SOUND_MS;
+    const connection = new FfmpegConnection(ffmpeg, this.#input, this.#hidden, layout, isLeftOut);
+    connection.onLateSound = () => {
+      this.#lateSoundMs = performance.now();
+    };
     const abort = () => void connection.close();
     signal.addEventListener('abort', abort, { once: true });
     try {
@@ -99,7 +111,8 @@ class FfmpegSource implements FrameSource {
     } finally {
       signal.removeEventListener('abort', abort);
     }
-    this.#layout = layout;
+    // Sound that is not there may come another time: only a look tells.
+    if (layout.audio !== undefined || this.#audio === 'none') this.#layout = layout;
     return connection;
   }
 }
@@ -109,7 +122,7 @@ function lateTrack(shown: string): FootageError {
 }
 
 class FfmpegConnection implements SourceConnection {
-  readonly notes: readonly string[];
+  onLateSound: () => void = () => undefined;
   /** Resolves when `tracks` are known. */
   readonly ready: Promise<void>;
   readonly #queue: FrameQueue<SourceFrame>;
@@ -127,9 +140,12 @@ class FfmpegConnection implements SourceConnection {
   #isClosing = false;
   #others: NodeJS.Timeout | undefined;
   #tracks: SourceConnection['tracks'] = [];
+  #notes: readonly string[];
+  readonly #leavesLateSound: boolean;
 
-  constructor(ffmpeg: string, input: FfmpegInput, hidden: HiddenAddress, layout: Layout) {
-    this.notes = layout.notes;
+  constructor(ffmpeg: string, input: FfmpegInput, hidden: HiddenAddress, layout: Layout, leavesLateSound: boolean) {
+    this.#notes = layout.notes;
+    this.#leavesLateSound = leavesLateSound;
     this.#hidden = hidden;
     // Only RTSP brings the camera's own clock (RTCP sender reports, RFC 3550 section 6.4.1).
     this.#isRtsp = /^rtsps?:/i.test(input.url);
@@ -155,6 +171,10 @@ class FfmpegConnection implements SourceConnection {
 
   get tracks(): SourceConnection['tracks'] {
     return this.#tracks;
+  }
+
+  get notes(): readonly string[] {
+    return this.#notes;
   }
 
   get frames(): AsyncIterable<SourceFrame> {
@@ -196,7 +216,8 @@ class FfmpegConnection implements SourceConnection {
         this.#fail(error);
         return;
       }
-      if (this.#queue.bytes > MAX_WAITING_BYTES) for (const one of this.#pipes) one.pause();
+      if (this.#queue.bytes > (this.#isReady ? MAX_WAITING_BYTES : MAX_FIRST_BYTES))
+        for (const one of this.#pipes) one.pause();
     });
     pipe.on('error', () => undefined);
   }
@@ -204,7 +225,11 @@ class FfmpegConnection implements SourceConnection {
   #take(index: number, sample: StreamSample): void {
     const feed = this.#feeds[index];
     if (feed === undefined) throw new RangeError('a sample comes behind its track');
-    if (this.#isReady && index >= this.#tracks.length) throw lateTrack(this.#hidden.shown);
+    if (this.#isReady && index >= this.#tracks.length) {
+      if (this.#leavesLateSound) return;
+      this.onLateSound();
+      throw lateTrack(this.#hidden.shown);
+    }
     const frame = feed.frame(sample, performance.now());
     if (this.#first[index] === undefined && sample.sync) {
       // What the first sync sample says of the configuration holds from the beginning.
@@ -231,6 +256,9 @@ class FfmpegConnection implements SourceConnection {
     clearTimeout(this.#others);
     this.#isReady = true;
     this.#tracks = this.#first.flatMap((track) => track ?? []);
+    if (this.#tracks.length < this.#first.length && this.#leavesLateSound) {
+      this.#notes = [...this.#notes, 'its sound comes only at times, and is left out of this connection'];
+    }
     this.#known.resolve();
   }
 
@@ -243,18 +271,25 @@ class FfmpegConnection implements SourceConnection {
     const messages = new ChildMessages(this.#child.stderr as Readable, this.#hidden);
     this.#child.once('error', (error) => {
       this.#fail(
-        new FootageError('E_FFMPEG', 'ffmpeg could not be started: see the cause, and the limit of processes.', error),
+        new FootageError(
+          'E_FFMPEG',
+          `ffmpeg could not be started (${systemCode(error) ?? error.message}): look at the limit of processes.`,
+        ),
       );
     });
     this.#child.once('close', (status) => {
       const { shown } = this.#hidden;
+      if (!this.#isReady || status !== 0) {
+        this.#fail(failureOf(shown, messages.text, 'E_CAMERA_LOST'));
+        return;
+      }
       for (const frame of this.#firstTimes.finish()) this.#queue.push(frame);
-      if (!this.#isReady || status !== 0) this.#fail(failureOf(shown, messages.text, 'E_CAMERA_LOST'));
-      else this.#queue.end();
+      this.#queue.end();
     });
   }
 
   #fail(error: unknown): void {
+    for (const frame of this.#firstTimes.finish()) this.#queue.push(frame);
     this.#queue.fail(error);
     this.#known.reject(error);
     if (!this.#isClosing) this.#child.kill('SIGKILL');

@@ -1,9 +1,10 @@
 /**
  * The times of the first pictures of an RTSP stream. RTP tells when a picture is presented, not when it is decoded; FFmpeg works
- * that out from the order, may not know when the very first one is presented, and decodes the first few too early (seen with
- * 5.1: at -2, -1, 0, 3, 4 pictures, the first presented at -2; or at 1, 1, 2, 3, 4). What comes behind them says what is right.
+ * that out from the order, may not know when the very first one is presented, and decodes the first few too early. Seen with
+ * 5.1: with B-frames at -2, -1, 0, 3, 4 pictures, the first presented at -2; without them at 1, 1, 2, 3, 4, a tick apart.
+ * What comes behind them says what is right.
  *
- * Some pictures are held back for it in the beginning; only times that are off by half a picture or more are changed.
+ * Pictures are held back for it only where the first ones show one of the two; other times are left alone.
  */
 import type { SourceFrame } from './source.ts';
 
@@ -11,9 +12,12 @@ import type { SourceFrame } from './source.ts';
 const HELD_PICTURES = 12;
 /** A camera with few pictures is not waited for. */
 const HELD_MS = 2000;
-const LEAST_PICTURES = 4;
+/** Fewer tell nothing. */
+const LEAST_PICTURES = 3;
 /** A decode time that is this many pictures behind its forerunner's is behind the guessed ones. */
 const STEP_PICTURES = 1.4;
+/** FFmpeg puts a picture so many ticks behind the one before, where both would be decoded at once. */
+const CLAMPED_TICKS = 1;
 
 export class FirstTimes {
   /** Undefined: the beginning is over. */
@@ -24,23 +28,32 @@ export class FirstTimes {
     const held = this.#held;
     if (held === undefined) return [frame];
     held.push(frame);
-    const [first] = held;
-    // FFmpeg was asked to give it its decode time for one that is not known.
-    const isKnown = first?.sync !== true || first.compositionOffset !== 0;
-    return isKnown || this.#hasEnough(held) ? this.finish() : [];
+    return this.#isOver(held) ? this.finish() : [];
   }
 
-  #hasEnough(held: readonly SourceFrame[]): boolean {
-    if (held.length >= HELD_PICTURES) return true;
-    const ageMs = (held.at(-1)?.arrivalMs ?? 0) - (held[0]?.arrivalMs ?? 0);
-    return held.length >= LEAST_PICTURES && ageMs > HELD_MS;
+  #isOver(held: readonly SourceFrame[]): boolean {
+    const [first, second] = held;
+    // FFmpeg was asked to give it its decode time for one that is not known.
+    if (first?.sync !== true || first.compositionOffset !== 0) return true;
+    if (second === undefined) return false;
+    if ((second.arrivalMs ?? 0) - (first.arrivalMs ?? 0) > HELD_MS) return true;
+    const reorders = second.compositionOffset !== 0;
+    if (!reorders && second.dts - first.dts > CLAMPED_TICKS) return true;
+    const ageMs = (held.at(-1)?.arrivalMs ?? 0) - (first.arrivalMs ?? 0);
+    return held.length >= (reorders ? HELD_PICTURES : LEAST_PICTURES) || ageMs > HELD_MS;
   }
 
   /** What is held, when no more come. */
   finish(): SourceFrame[] {
     const held = this.#held ?? [];
     this.#held = undefined;
-    return held.length < LEAST_PICTURES ? held : corrected(held);
+    const [first, second] = held;
+    const isGuessed =
+      first?.sync === true &&
+      first.compositionOffset === 0 &&
+      second !== undefined &&
+      (second.compositionOffset !== 0 || second.dts - first.dts <= CLAMPED_TICKS);
+    return held.length < LEAST_PICTURES || !isGuessed ? held : corrected(held);
   }
 }
 

@@ -16,7 +16,10 @@ export const AUDIO_MUXERS: ReadonlyMap<string, 'mp4' | 'mov'> = new Map([
 
 /** Edits in this timescale are exact for 90 kHz, 48 kHz and 8 kHz. */
 const MOVIE_TIMESCALE = 720_000;
-const MUX_FLAGS = '+frag_every_frame+delay_moov+default_base_moof+skip_trailer';
+const MUX_FLAGS = '+delay_moov+default_base_moof+skip_trailer';
+/** A fragment for each picture; of sound for so long, µs: each fragment costs a write there and a read here. */
+const PICTURE_FRAGMENTS = ['-movflags', `${MUX_FLAGS}+frag_every_frame`];
+const SOUND_FRAGMENTS = ['-movflags', MUX_FLAGS, '-frag_duration', '100000'];
 
 interface AudioLayout {
   readonly muxer: 'mp4' | 'mov';
@@ -62,10 +65,14 @@ export function chooseLayout(streams: readonly ProbedStream[], choice: AudioChoi
 /** The arguments of one output for each track, the first at `LIST_FD` + 1. */
 export function outputArguments({ video, audio }: Layout): string[] {
   const tracks = [
-    ...(video === undefined ? [] : [{ map: '0:v:0', muxer: 'mp4', options: videoOptions(video) }]),
-    ...(audio === undefined ? [] : [{ map: '0:a:0', muxer: audio.muxer, options: audioOptions(audio) }]),
+    ...(video === undefined
+      ? []
+      : [{ map: '0:v:0', muxer: 'mp4', options: [...videoOptions(video), ...PICTURE_FRAGMENTS] }]),
+    ...(audio === undefined
+      ? []
+      : [{ map: '0:a:0', muxer: audio.muxer, options: [...audioOptions(audio), ...SOUND_FRAGMENTS] }]),
   ];
-  const fragments = ['-movie_timescale', `${MOVIE_TIMESCALE}`, '-movflags', MUX_FLAGS, '-write_prft', 'wallclock'];
+  const fragments = ['-movie_timescale', `${MOVIE_TIMESCALE}`, '-write_prft', 'wallclock'];
   return tracks.flatMap(({ map, muxer, options }, i) => [
     ...['-map', map, ...options, '-f', muxer, ...fragments, '-flush_packets', '1', `pipe:${LIST_FD + 1 + i}`],
   ]);

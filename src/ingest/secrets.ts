@@ -29,8 +29,11 @@ const OPEN_VALUE = /^[\w.-]{0,12}$/;
 /** Other keys are hidden with their value: a password with an & looks like one. */
 const USUAL_KEY =
   /^(?:user(?:name)?|usr|login|pass(?:word|wd|phrase)?|pwd|psw|(?:auth|access_)?token|auth|(?:api_?)?key|streamid)$/i;
-/** Options of ffmpeg whose values are secrets. */
-const SECRET_OPTION = /pass|key|secret|token|auth|user|login|cred|cookie|header|streamid|playpath/i;
+/** Options of ffmpeg whose values are no secrets; of any other they are. */
+const OPEN_OPTION =
+  /^(?:f|re|rtsp_transport|rtsp_flags|allowed_media_types|timeout|rw_timeout|listen|probesize|analyzeduration|framerate|video_size|input_format|pixel_format|fflags|flags|buffer_size|max_delay|reorder_queue_size|stream_loop|mode|latency|pkt_size|tls_verify|verify|auto_convert)$/;
+/** A segment of a path behind one of these is a secret. */
+const SECRET_SEGMENT = /^(?:.*token|.*key|.*secret|auth|pass(?:word|wd|phrase)?|pwd)$/i;
 /** Schemes that have a key to the stream in their path, behind the name of an application. */
 const KEY_IN_PATH = /rtmp\w*:\/\/$/i;
 /** Names that nobody would give to a stream by hand: random ones, which are its key. */
@@ -52,6 +55,9 @@ const SCHEME = /^[a-z][a-z0-9+.-]*:\/\//i;
 const LENIENT_SCHEME = /^\s*(?:[a-z][a-z0-9+.-]*:)*?[a-z][a-z0-9+.-]*:\/\//i;
 /** A user name and a password without a scheme, or with one that is mistyped. */
 const HAS_PASSWORD = /:.*@/s;
+/** An address whose scheme was forgotten. */
+const MISTYPED = /^\/\/[^/]*@/;
+const HAS_SECRET_QUERY = /\?(?:.*&)?(?:pass\w*|pwd|psw|token|auth|key)=/i;
 const ABSOLUTE_PATH = /^\/|^[a-z]:[\\/]/i;
 const NUMERIC_HOST = /^(?:\d{1,3}(?:\.\d{1,3}){3}|\[[\da-f:.]+\])(?=[:/?#]|$)/i;
 const HOST_AND_PORT = /^(?:[^\s:[\]%@=]*|\[[\da-f:.]+(?:%\w+)?\])(?::\d{0,5})?$/i;
@@ -64,7 +70,7 @@ export function isAddress(input: string): boolean {
 /** Of an address (the path of a file or a device is shown as it is), and of the options that it is opened with. */
 export function hideSecrets(input: string, options: Readonly<Record<string, string>> = {}): HiddenAddress {
   const secrets = new Set<string>();
-  for (const [key, value] of Object.entries(options)) if (SECRET_OPTION.test(key)) secrets.add(value);
+  for (const [key, value] of Object.entries(options)) if (!OPEN_OPTION.test(key)) secrets.add(value);
   const scheme = LENIENT_SCHEME.exec(input)?.[0] ?? (looksLikeAddress(input) ? '' : undefined);
   const shown = scheme === undefined ? input : `${scheme.trimStart()}${hideRest(scheme, input, secrets)}`;
   return { shown, redact: redactor(input, shown, secrets) };
@@ -72,7 +78,8 @@ export function hideSecrets(input: string, options: Readonly<Record<string, stri
 
 /** An address that was mistyped goes for a path, and must not be shown either. */
 function looksLikeAddress(input: string): boolean {
-  return !ABSOLUTE_PATH.test(input) && HAS_PASSWORD.test(input);
+  if (MISTYPED.test(input)) return true;
+  return !ABSOLUTE_PATH.test(input) && (HAS_PASSWORD.test(input) || HAS_SECRET_QUERY.test(input));
 }
 
 /** What may be shown behind the scheme. Not by URL: what a camera takes for an address need not be one. */
@@ -139,7 +146,9 @@ function hideStreamKey(path: string, secrets: Set<string>): string {
 /** Some cameras want `user=…&password=…` in the path. What follows a secret may belong to it. */
 function hideSegments(path: string, secrets: Set<string>): string {
   const segments = path.split('/');
-  const first = segments.findIndex(isSecretSegment);
+  const first = segments.findIndex(
+    (segment, i) => isSecretSegment(segment) || (segment !== '' && SECRET_SEGMENT.test(segments[i - 1] ?? '')),
+  );
   if (first === -1) return path;
   const hidden = segments.slice(first);
   for (const secret of [hidden.join('/'), ...hidden]) secrets.add(secret);

@@ -31,7 +31,7 @@ export interface FrameSource {
   readonly description: string;
   /**
    * Reaches the camera and learns what it sends. Aborting ends the attempt with the signal's reason.
-   * @throws FootageError E_CAMERA_AUTH, E_CAMERA_UNREACHABLE, E_CAMERA_LOST, E_FFMPEG, E_INPUT_MISSING, E_INPUT_FORMAT,
+   * @throws FootageError E_CAMERA_AUTH, E_CAMERA_STREAM, E_CAMERA_UNREACHABLE, E_CAMERA_LOST, E_FFMPEG, E_INPUT_MISSING, E_INPUT_FORMAT,
    * E_INPUT_UNSUPPORTED
    */
   connect(signal: AbortSignal): Promise<SourceConnection>;

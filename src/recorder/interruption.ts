@@ -18,6 +18,14 @@ export interface RecordingGap {
   readonly lost: readonly number[];
 }
 
+/** From the failure of the disk to the next segment. */
+export interface Interruption {
+  readonly cause: FootageError;
+  readonly startUtcMs: number;
+  /** Frames lost before, per track. */
+  readonly lostBefore: readonly number[];
+}
+
 /** Failures of the disk: they may end, and then recording goes on. */
 const DISK_FAULTS: ReadonlySet<ErrorCode> = new Set(['E_DISK_FULL', 'E_FLUSH', 'E_IO', 'E_READ_ONLY']);
 

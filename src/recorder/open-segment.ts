@@ -76,6 +76,12 @@ export class OpenSegment {
     return Math.max(0, bytes - (this.account.abandoned ? pendingBytes : 0) - durableTo);
   }
 
+  /** Wall time of the end of what was handed over of the leading track, Unix ms. */
+  get givenToUtcMs(): number {
+    const { run, timescale, leading } = this.#options;
+    return wallTimeOf(run.anchor, this.ends[leading]?.endDts ?? this.firstDts, timescale);
+  }
+
   /** Flushes under way. */
   get flushes(): number {
     return this.#flushes.size;

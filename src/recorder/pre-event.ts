@@ -5,9 +5,8 @@
  * Invariants: what is held begins at a sync sample of the leading track; it goes from the front by whole groups of
  * pictures; it takes at most `maxBytes`.
  */
-import type { Frame, Track } from '../media.ts';
+import { leadingOf, type Frame, type Track } from '../media.ts';
 import { checkKeys, type KeysOf } from '../option-keys.ts';
-import { leadingOf } from './tracks.ts';
 
 export interface PreEventOptions {
   /** How much media to hold at least, ms; 0: nothing is held. */

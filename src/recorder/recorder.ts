@@ -15,15 +15,14 @@ import { FootageError } from '../errors.ts';
 import { TrackClock } from '../format/clock.ts';
 import type { Head, TrackEnd } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
-import type { Frame, Track } from '../media.ts';
+import { leadingOf, type Frame, type Track } from '../media.ts';
 import type { SegmentIo } from '../segment/disk.ts';
 import type { GroupFlusher } from '../segment/flusher.ts';
-import { Backoff, isDiskFault, LeftSegments, type RecordingGap } from './interruption.ts';
+import { Backoff, type Interruption, isDiskFault, LeftSegments, type RecordingGap } from './interruption.ts';
 import { Ledger } from './ledger.ts';
 import { OpenSegment, type Run, wallTimeOf } from './open-segment.ts';
 import { removeSegment, SegmentWriter } from '../segment/writer.ts';
 import { MAX_STALL_S, type PlacedFrame, TrackState } from './track-state.ts';
-import { leadingOf } from './tracks.ts';
 import { untilAborted } from './until-aborted.ts';
 
 export interface RecorderOptions {
@@ -31,7 +30,7 @@ export interface RecorderOptions {
   readonly segmentDurationMs?: number;
   /** … or after this many bytes. Default 1 GiB; at twice that the cut needs no sync sample. */
   readonly segmentBytes?: number;
-  /** Upper bound of what a power cut may take, ms, from 100. Default 1000. */
+  /** What a power cut may take, ms, from 100 (docs/durability.md). Default 1000. */
   readonly flushIntervalMs?: number;
   /** How often the pseudo-header gets a sub-block, ms. Default 10 000. */
   readonly indexIntervalMs?: number;
@@ -108,14 +107,6 @@ const MAX_EARLY_FRAMES = 1000;
 const MAX_FLUSHES = 2;
 /** A flush that takes longer is worth telling. */
 const WAITING_MS = 5000;
-
-/** From the failure of the disk to the next segment. */
-interface Interruption {
-  readonly cause: FootageError;
-  readonly startUtcMs: number;
-  /** Frames lost before, per track. */
-  readonly lostBefore: readonly number[];
-}
 
 export class Recorder {
   readonly #deps: RecorderDeps;
@@ -441,12 +432,20 @@ export class Recorder {
     const lostBefore = this.#ledger.lost;
     this.#ledger.abandon(account, unsynced);
     if (this.#segment === segment) this.#leave(segment, error, unsynced, lostBefore);
-    else this.#deps.sink.left(error);
+    else this.#noteLost(segment, error, unsynced, lostBefore);
     const left = { id: writer.id, path: writer.path, account, cause: error };
     const rewriteFrom = unsynced ? writer.durableTo : undefined;
     // Also when it cannot be closed well: nobody uses it any more.
     const add = () => this.#left.add({ ...left, rewriteFrom });
     this.#inBackground(writer.close().then(add, add));
+  }
+
+  /** What was still to be written of a segment that had been cut, and gone on behind, is lost. */
+  #noteLost(segment: OpenSegment, error: FootageError, unsynced: boolean, lostBefore: readonly number[]): void {
+    this.#deps.sink.left(error);
+    const lost = this.#ledger.lost.map((count, i) => count - (lostBefore[i] ?? 0));
+    const [startUtcMs, endUtcMs] = [segment.endUtcMs(unsynced), segment.givenToUtcMs];
+    if (lost.some((count) => count > 0)) this.#deps.sink.resumed({ startUtcMs, endUtcMs, cause: error.code, lost });
   }
 
   /** The segment that is being written cannot be: the recording is interrupted. */
@@ -489,6 +488,7 @@ export class Recorder {
     this.#dropEarly();
     while (this.#background.size > 0) await Promise.all(this.#background);
     await this.#left.recover();
+    this.#unsealed = this.#unsealed.filter(({ account }) => !account.settled);
     this.#failure ??= this.#interruption?.cause ?? this.#left.cause;
     if (segment?.account.settled === false && !segment.account.abandoned) await segment.writer.close();
   }

@@ -18,14 +18,6 @@ export function checkTracks(tracks: readonly Track[]): void {
   tracks.forEach(checkTrack);
 }
 
-/** Index of the track that segments and runs begin with: the first video track, else the first one. */
-export function leadingOf(tracks: readonly Track[]): number {
-  return Math.max(
-    0,
-    tracks.findIndex(({ kind }) => kind === 'video'),
-  );
-}
-
 /** The widths of the fields of the configuration record (docs/format.md, "Records"). */
 const MAX_CODEC_BYTES = 255;
 const MAX_U16 = 2 ** 16 - 1;

@@ -13,7 +13,8 @@ import {
   type Stream,
   type TestCamera,
 } from '../support/camera.ts';
-import { warnings } from '../support/ffmpeg.ts';
+import { exportTo } from '../support/acceptance.ts';
+import { packets, probe, warnings } from '../support/ffmpeg.ts';
 import { appended, expectSameTimes, expectUnbroken, exportedTrack } from '../support/live.ts';
 import { sharedTemporaryFolder, temporaryFolder } from '../support/tmp.ts';
 
@@ -92,4 +93,18 @@ describe('four cameras side by side for 30 s', () => {
     expectUnbroken(video);
     expect(video.places.length).toBeGreaterThanOrEqual(LONG_SECONDS * CAMERA_FPS);
   });
+});
+
+test('sound begins with the pictures: what came before the first one is not left out', async () => {
+  const { spans } = await archive.timeline('h264-aac');
+  const start = new Date((spans[0]?.startUtcMs ?? 0) - 1000);
+  const session = await archive.session({ camera: 'h264-aac', start, duration: 5 });
+  const file = `${await temporaryFolder()}/door.mp4`;
+  await exportTo(file, archive, { camera: 'h264-aac', start, duration: 5 });
+  const firstOf = async (streams: string, timescale: number) =>
+    Math.min(...(await packets(file, { streams })).map(({ pts }) => pts)) / timescale;
+  const { streams } = await probe(file);
+  const scales = streams.map(({ time_base: base = '' }) => Number(base.split('/')[1]));
+  expect(session.manifest.segments).toHaveLength(1);
+  expect(await firstOf('a', scales[1] ?? 1)).toBeLessThanOrEqual((await firstOf('v', scales[0] ?? 1)) + 1 / CAMERA_FPS);
 });

@@ -171,6 +171,7 @@ function impatient(options: CameraOptions, waits: number[] = []): Camera {
     begin: refusing('E_IO'),
     gate: new ConnectGate(4, 5000),
     maxWaitingBytes: () => Infinity,
+    noteGaps: () => Promise.resolve(),
     wallMs: Date.now,
     wait: async (ms) => {
       waits.push(ms);

@@ -90,7 +90,7 @@ describe('rec_on, rec_off, channel_state', () => {
       expect(await codeOf(`${address}&seq=1&seq=2`)).toEqual([400, 'E_QUERY']);
       expect(await codeOf(`${address}&stream=yard`)).toEqual([400, 'E_QUERY']);
       expect(await codeOf(address.replace('door', 'nobody'))).toEqual([404, 'E_CAMERA_UNKNOWN']);
-      expect(await codeOf(address.replace('stream', 'channel'))).toEqual([400, 'E_CAMERA_NAME']);
+      expect(await codeOf(address.replace('stream', 'channel'))).toEqual([404, 'E_CAMERA_UNKNOWN']);
       expect(await codeOf(address, '-X', 'POST')).toEqual([405, 'E_METHOD']);
     }
     expect((await curl(STATE, '-X', 'POST')).field('allow')).toBe('GET, HEAD');

@@ -128,3 +128,14 @@ test('nothing of a random secret is shown, and messages lose it', () => {
     }
   }
 });
+
+test.each([
+  ['an address without its scheme', '//admin:hidden-word@camera/1', {}],
+  ['a host without a scheme, with a query', 'camera/1?password=hidden-word', {}],
+  ['a token that is a part of the path', 'rtsp://camera/live/token/hidden-word', {}],
+  ['the value of an option that is not known to be harmless', 'rtsp://camera/live', { http_proxy: 'hidden-word' }],
+])('%s is hidden', (_, input, options) => {
+  const { shown, redact } = hideSecrets(input, options);
+  expect(shown).not.toContain('hidden-word');
+  expect(redact(`failed: ${input} with hidden-word`)).not.toContain('hidden-word');
+});
