@@ -104,7 +104,7 @@ test('sound begins with the pictures: what came before the first one is not left
   const firstOf = async (streams: string, timescale: number) =>
     Math.min(...(await packets(file, { streams })).map(({ pts }) => pts)) / timescale;
   const { streams } = await probe(file);
-  const scales = streams.map(({ time_base: base = '' }) => Number(base.split('/')[1]));
+  const scales = streams.map(({ time_base: base }) => Number(base.split('/')[1]));
   expect(session.manifest.segments).toHaveLength(1);
   expect(await firstOf('a', scales[1] ?? 1)).toBeLessThanOrEqual((await firstOf('v', scales[0] ?? 1)) + 1 / CAMERA_FPS);
 });
