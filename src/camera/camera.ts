@@ -13,7 +13,7 @@ import type { Frame, Track } from '../media.ts';
 import { checkKeys } from '../option-keys.ts';
 import type { Recording } from '../recorder/recording.ts';
 import { checkTracks } from '../recorder/tracks.ts';
-import { untilAborted } from '../recorder/until-aborted.ts';
+import { takeUntilAborted } from '../recorder/until-aborted.ts';
 import type { ConnectGate } from './connect-gate.ts';
 import { checkSourceFrame, closeWithin, connectWithin, sourceFailure } from './guarded-source.ts';
 import { Meter } from './meter.ts';
@@ -317,13 +317,13 @@ export class Camera extends EventEmitter<CameraEvents> {
       onStep: (step) => this.#noteStep(step),
     });
     try {
-      for await (const frame of untilAborted(frames, ending)) {
+      await takeUntilAborted(frames, ending, (frame) => {
         checkSourceFrame(frame, tracks, this.#options.source);
         const nowMs = monotonicMs();
         this.#meter.add(frame, nowMs);
         watch.saw(frame, nowMs);
-        await this.#hand(clock.take(frame), watch);
-      }
+        return this.#hand(clock.take(frame), watch);
+      });
     } finally {
       await this.#hand(clock.finish(), watch);
     }

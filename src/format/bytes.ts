@@ -12,6 +12,14 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/**
+ * Room for a few bytes, of which the caller sets every one: from Node's pool, since a small typed array of its own gets its
+ * memory outside V8's heap as soon as it is looked at through a DataView, and thousands a second keep the collector busy.
+ */
+export function smallBuffer(bytes: number): Uint8Array {
+  return Buffer.allocUnsafe(bytes);
+}
+
 export function setInt64(view: DataView, at: number, value: number): void {
   view.setInt32(at, Math.floor(value / TWO_32));
   view.setUint32(at + 4, value % TWO_32);

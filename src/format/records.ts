@@ -4,7 +4,7 @@
  */
 import { FootageError } from '../errors.ts';
 import type { Track, TrackKind } from '../media.ts';
-import { type Crc32c, getInt64, hexOfUuid, setInt64, uuidOfHex, viewOf } from './bytes.ts';
+import { type Crc32c, getInt64, hexOfUuid, setInt64, smallBuffer, uuidOfHex, viewOf } from './bytes.ts';
 import { DELIMITER_BYTES, encodeRecord, RecordFlag, RecordType } from './delimiter.ts';
 
 export const FORMAT_VERSION = 1;
@@ -259,7 +259,7 @@ export interface GroupEntry {
 
 /** The table in front of a group's frames: count, then size and duration of each. */
 export function encodeGroupTable(entries: readonly GroupEntry[]): Uint8Array {
-  const table = new Uint8Array(4 + 8 * entries.length);
+  const table = smallBuffer(4 + 8 * entries.length);
   const view = viewOf(table);
   view.setUint32(0, entries.length);
   entries.forEach((entry, i) => {

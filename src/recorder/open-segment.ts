@@ -2,7 +2,7 @@
  * The segment that a recorder writes now: frames and groups become records, and what is in the file and what is durable of
  * it is counted. Loop thread only.
  */
-import type { Crc32c } from '../format/bytes.ts';
+import { type Crc32c, smallBuffer } from '../format/bytes.ts';
 import { DELIMITER_BYTES, RecordFlag, RecordType, writeDelimiter } from '../format/delimiter.ts';
 import { type Anchor, encodeAnchor, encodeCameraClock, encodeGroupTable, type TrackEnd } from '../format/records.ts';
 import type { SegmentWriter } from '../segment/writer.ts';
@@ -132,7 +132,7 @@ export class OpenSegment {
     }));
     const table = encodeGroupTable(entries);
     const delimiter = this.#delimiter(state, first, RecordType.group, [table, ...frames]);
-    const lead = new Uint8Array(delimiter.byteLength + table.byteLength);
+    const lead = smallBuffer(delimiter.byteLength + table.byteLength);
     lead.set(delimiter);
     lead.set(table, delimiter.byteLength);
     const endDts = last.dts + (last.durationTicks ?? 0);
@@ -152,7 +152,7 @@ export class OpenSegment {
 
   #delimiter(state: TrackState, frame: PlacedFrame, type: number, payload: readonly Uint8Array[]): Uint8Array {
     const { crc32c } = this.#options;
-    const delimiter = new Uint8Array(DELIMITER_BYTES);
+    const delimiter = smallBuffer(DELIMITER_BYTES);
     const fields = {
       type,
       flags: (frame.sync ? RecordFlag.sync : 0) | (frame.corrected ? RecordFlag.corrected : 0),

@@ -15,7 +15,7 @@ import { FootageError } from '../errors.ts';
 import { TrackClock } from '../format/clock.ts';
 import type { Head, TrackEnd } from '../format/records.ts';
 import type { Trailer } from '../format/trailer.ts';
-import { leadingOf, type Frame, type Track } from '../media.ts';
+import { type Frame, leadingOf, type Track } from '../media.ts';
 import type { SegmentIo } from '../segment/disk.ts';
 import type { GroupFlusher } from '../segment/flusher.ts';
 import { Backoff, type Interruption, isDiskFault, LeftSegments, type RecordingGap } from './interruption.ts';
@@ -23,7 +23,7 @@ import { Ledger } from './ledger.ts';
 import { OpenSegment, type Run, wallTimeOf } from './open-segment.ts';
 import { removeSegment, SegmentWriter } from '../segment/writer.ts';
 import { MAX_STALL_S, type PlacedFrame, TrackState } from './track-state.ts';
-import { untilAborted } from './until-aborted.ts';
+import { takeUntilAborted } from './until-aborted.ts';
 
 export interface RecorderOptions {
   /** A segment is cut at the next sync sample after this much media. Default 1 h. */
@@ -174,9 +174,8 @@ export class Recorder {
   async record(frames: AsyncIterable<Frame>, stop: AbortSignal): Promise<void> {
     const stopTicking = this.#deps.flusher.every(this.#options.flushIntervalMs, () => this.#tick());
     try {
-      for await (const frame of untilAborted(frames, AbortSignal.any([stop, this.#ended.signal]))) {
-        await this.#accept(frame);
-      }
+      const ending = AbortSignal.any([stop, this.#ended.signal]);
+      await takeUntilAborted(frames, ending, (frame) => this.#accept(frame));
     } finally {
       stopTicking();
       await this.#finish();
@@ -198,46 +197,50 @@ export class Recorder {
     return state;
   }
 
-  async #accept(frame: Frame): Promise<void> {
+  /** A promise only where something has to be waited for: of most frames nothing has. */
+  #accept(frame: Frame): Promise<void> | undefined {
     const state = this.#states[frame.track];
     if (state === undefined) {
       throw new FootageError('E_FRAME', `A frame names track ${frame.track}, which the recording does not have.`);
     }
-    const leading = frame.track === this.#leading;
-    state.check(frame, leading);
+    state.check(frame, frame.track === this.#leading);
     const seconds = frame.dts / state.track.timescale;
     const stalled = this.#latestS !== undefined && seconds > this.#latestS + MAX_STALL_S;
     const stepped = frame.newRun !== undefined && this.#run !== undefined;
-    if (stepped || stalled || state.jumpsBack(frame.dts)) await this.#endRun();
+    if (stepped || stalled || state.jumpsBack(frame.dts)) this.#endRun();
     const placed = state.place(frame);
     if (frame.newTrack !== undefined) state.configure(frame.newTrack);
     this.#latestS = Math.max(this.#latestS ?? seconds, state.endS());
-    if (leading) await this.#prepareSegment(placed, frame.newTrack !== undefined);
+    const preparing =
+      frame.track === this.#leading ? this.#prepareSegment(placed, frame.newTrack !== undefined) : undefined;
+    if (preparing === undefined) return this.#write(state, placed);
+    return preparing.then(() => this.#write(state, placed));
+  }
+
+  #write(state: TrackState, frame: PlacedFrame): Promise<void> | undefined {
     const segment = this.#segment;
     if (segment === undefined) {
-      this.#keepEarly(state, placed);
-      return;
+      this.#keepEarly(state, frame);
+      return undefined;
     }
-    this.#recordedTicks += segment.write(state, placed);
-    if (segment.writer.pendingBytes <= MAX_PENDING_BYTES) return;
-    await segment.writer.written().catch((error: unknown) => this.#failed(segment, error));
+    this.#recordedTicks += segment.write(state, frame);
+    if (segment.writer.pendingBytes <= MAX_PENDING_BYTES) return undefined;
+    return segment.writer.written().catch((error: unknown) => this.#failed(segment, error));
   }
 
   /** Before a frame of the leading track: opens the first segment of a run, or cuts. `changed`: its track has. */
-  async #prepareSegment(frame: PlacedFrame, changed: boolean): Promise<void> {
+  #prepareSegment(frame: PlacedFrame, changed: boolean): Promise<void> | undefined {
     const segment = this.#segment;
     if (segment === undefined) {
-      if (!frame.sync || !this.#backoff.isDue(performance.now())) return;
-      if (this.#run === undefined) await this.#beginRun(frame);
-      else await this.#openSegment(frame);
-      return;
+      if (!frame.sync || !this.#backoff.isDue(performance.now())) return undefined;
+      return this.#run === undefined ? this.#beginRun(frame) : this.#openSegment(frame);
     }
     const { bytes } = segment.writer;
     const ms = ((frame.dts - segment.firstDts) * 1000) / this.#leadingState.track.timescale;
     const due = ms >= this.#options.segmentDurationMs || bytes >= this.#options.segmentBytes;
-    if (!changed && !(due && frame.sync) && bytes < 2 * this.#options.segmentBytes) return;
+    if (!changed && !(due && frame.sync) && bytes < 2 * this.#options.segmentBytes) return undefined;
     this.#closeSegment(segment, frame.dts);
-    await this.#openSegment(frame);
+    return this.#openSegment(frame);
   }
 
   #keepEarly(state: TrackState, frame: PlacedFrame): void {
@@ -347,7 +350,7 @@ export class Recorder {
     return startUtcMs;
   }
 
-  async #endRun(): Promise<void> {
+  #endRun(): void {
     if (this.#segment !== undefined) this.#closeSegment(this.#segment, undefined);
     for (const state of this.#states) state.reset();
     this.#latestS = undefined;
