@@ -6,13 +6,16 @@
  * npm run test:durability -- [--states 1000000] [--kills 1000] [--cuts 300] [--damages 10000] [--fuzz-seconds 600]
  *   [--reference] [--input FILE] [--json FILE] [--write]
  *
- * 0 leaves a part out. Needs the build, FFmpeg, root, loop devices and /dev/fuse. Prints a summary as JSON, with date and
- * commit; --write puts the table into docs/durability.md. Exit status 1 if a promise did not hold.
+ * 0 leaves a part out. Needs the build, FFmpeg, root, loop devices and /dev/fuse. Prints a summary as JSON, each part with its
+ * date and commit; --write puts the table into docs/durability.md. Exit status 1 if a promise did not hold.
+ *
+ * The whole run takes some five hours. With --json each part that is over is kept in FILE, and one that has held there already,
+ * as often as asked for, is not run again: so a run that was interrupted goes on, and parts can be run on different days.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -59,9 +62,15 @@ function plan(folder) {
   ].filter(({ count }) => Number(count) > 0);
 }
 
+let stopped = false;
+
 async function run({ command: [program, ...args], report }) {
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], cwd: here('..') });
-  const pass = (signal) => child.kill(signal);
+  const pass = (signal) => {
+    stopped = true;
+    process.exitCode = 1;
+    child.kill(signal);
+  };
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, pass);
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text) => {
@@ -99,14 +108,26 @@ function commit() {
   }).trim();
 }
 
+/** What an earlier run has shown. */
+async function earlier() {
+  if (values.json === undefined || !existsSync(values.json)) return {};
+  return JSON.parse(await readFile(values.json, 'utf8'));
+}
+
 async function main() {
   const folder = await mkdtemp(join(tmpdir(), 'footage-durability-'));
-  const result = { date: new Date().toISOString(), commit: commit(), kernel: release(), processors: cpus().length };
+  const machine = { kernel: release(), processors: cpus().length };
+  const result = await earlier();
   try {
     for (const step of plan(folder)) {
+      const asked = Number(step.count);
+      const before = result[step.name];
+      if (before?.ok === true && before.asked >= asked) continue;
+      const begun = { date: new Date().toISOString(), commit: commit(), ...machine, asked };
       const beganMs = performance.now();
-      result[step.name] = { ...(await run(step)), seconds: Math.round((performance.now() - beganMs) / 1000) };
-      // A run of hours that is interrupted has shown something, too.
+      result[step.name] = { ...begun, ...(await run(step)), seconds: Math.round((performance.now() - beganMs) / 1000) };
+      // A run of hours that is interrupted has shown something, too; what was stopped in the middle has not.
+      if (stopped) return;
       if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(result, undefined, 1)}\n`);
     }
   } finally {
@@ -114,8 +135,7 @@ async function main() {
   }
   console.log(JSON.stringify(result, undefined, 1));
   if (values.write) await writeTable(result, here('../docs/durability.md'));
-  const parts = Object.values(result).filter((part) => typeof part === 'object');
-  process.exitCode = parts.every(({ ok }) => ok) ? 0 : 1;
+  process.exitCode = Object.values(result).every(({ ok }) => ok) ? 0 : 1;
 }
 
 await main();

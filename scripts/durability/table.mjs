@@ -16,10 +16,14 @@ export async function writeTable(result, file) {
 }
 
 function sections(result) {
-  const when = `${result.date.slice(0, 10)}, commit ${result.commit}; ${result.processors} processors, Linux ${result.kernel}.`;
+  const when = Object.values(result).map(
+    ({ date, commit, processors, kernel }) =>
+      `${date.slice(0, 10)}, commit ${commit}; ${processors} processors, Linux ${kernel}.`,
+  );
   const rows = ROWS.flatMap(([name, toRows]) => (result[name] === undefined ? [] : toRows(result[name])));
   const shown = table(['What', 'How often', 'Broken promises', 'Besides'], rows);
-  return result.reference === undefined ? [when, shown] : [when, shown, ...referenceOf(result.reference)];
+  const whenShown = [...new Set(when)].join('\n\n');
+  return [whenShown, shown, ...(result.reference === undefined ? [] : referenceOf(result.reference))];
 }
 
 const sum = (list, field) => list.reduce((total, one) => total + one[field], 0);
