@@ -11,10 +11,10 @@
 import type { CameraGap } from '../camera-health.ts';
 import { type ErrorCode, FootageError, ioError } from '../errors.ts';
 import { FrameQueue } from '../ingest/frame-queue.ts';
-import { leadingOf, type Frame, type Track } from '../media.ts';
+import { type Frame, leadingOf, type Track } from '../media.ts';
 import { PreEventBuffer } from '../recorder/pre-event.ts';
 import type { Recording } from '../recorder/recording.ts';
-import type { RecordingStats } from '../recorder/recorder.ts';
+import { MAX_EARLY_FRAMES, type RecordingStats } from '../recorder/recorder.ts';
 import { Gaps } from './gaps.ts';
 
 export interface BeginRecording {
@@ -60,8 +60,6 @@ export interface SwitchStats {
 
 /** Frames that wait for longer are worth telling. */
 const WAITING_MS = 5000;
-/** Frames of other tracks kept from before the first sync sample, as the recorder keeps them. */
-const MAX_EARLY_FRAMES = 1000;
 /** A recording that failed is tried again after this time. */
 const RETRY_MS = 5000;
 

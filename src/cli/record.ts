@@ -6,7 +6,7 @@ import { checkAnyMediaFile, openAnyMediaFile } from '../ingest/converted-file.ts
 import type { AudioChoice } from '../ingest/layout.ts';
 import { replay } from '../ingest/replay.ts';
 import { isAddress } from '../ingest/secrets.ts';
-import { leadingOf, type Frame, type Track, type TrackKind } from '../media.ts';
+import { type Frame, leadingOf, type Track, type TrackKind } from '../media.ts';
 import type { RecordingStats } from '../recorder/recorder.ts';
 import type { Recording } from '../recorder/recording.ts';
 import { checkCameraName } from '../segment/layout.ts';

@@ -2,7 +2,7 @@
 import { FootageError } from '../errors.ts';
 import { type Request, singleFieldOf } from './exchange.ts';
 
-export const MAX_BODY_BYTES = 4096;
+const MAX_BODY_BYTES = 4096;
 
 /**
  * The JSON of a request. A page of another site cannot send this content type without asking first (a CORS preflight).

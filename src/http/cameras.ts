@@ -47,7 +47,7 @@ export async function sendRecording({ req, res, archive }: Exchange, camera: str
 }
 
 /** Whether frames of a camera go to the disk, and whether they shall. */
-export interface RecordingState {
+interface RecordingState {
   readonly recording: boolean;
   readonly wanted: boolean;
 }
@@ -61,7 +61,7 @@ export async function recordingOf(archive: ArchiveFace, camera: string): Promise
   return { recording, wanted: recording };
 }
 
-export function recordingOfLive(control: CameraControl): RecordingState {
+function recordingOfLive(control: CameraControl): RecordingState {
   const { recording, wanted } = control.health();
   return { recording, wanted };
 }

@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { FootageError, ioError } from '../errors.ts';
-import { ChildMessages, findFfmpeg, probe, type ProbedStream, startChild } from './ffmpeg.ts';
-import { AUDIO_MUXERS, checkVideoCodec } from './layout.ts';
+import { ChildMessages, findFfmpeg, probe, type ProbedStream, QUIET, startChild } from './ffmpeg.ts';
+import { AUDIO_MUXERS, checkVideoCodec, videoTag } from './layout.ts';
 import { type MediaFile, openMediaFile } from './media-file.ts';
 
 const OUTPUT_FD = 3;
@@ -19,8 +19,10 @@ const ONLY_IN_MP4: ReadonlySet<string> = new Set(['opus', 'av1']);
 const NO_TIMES = /pts has no value|timestamps are unset/i;
 const NOTHING_HIDDEN = { shown: '', redact: (text: string) => text };
 
-/** What tells that another reader may understand the file. */
-const NOT_OURS: ReadonlySet<string> = new Set(['E_INPUT_FORMAT', 'E_INPUT_UNSUPPORTED']);
+/** Whether another reader may understand a file that `openMediaFile` does not. */
+function isForAnother(error: unknown): error is FootageError {
+  return error instanceof FootageError && (error.code === 'E_INPUT_FORMAT' || error.code === 'E_INPUT_UNSUPPORTED');
+}
 
 /**
  * As `openMediaFile`; a file that this cannot read is converted, into `folder`, where there must be as much room as the
@@ -32,7 +34,7 @@ export async function openAnyMediaFile(path: string, folder: string, signal: Abo
   try {
     return await openMediaFile(path);
   } catch (error) {
-    if (!(error instanceof FootageError) || !NOT_OURS.has(error.code)) throw error;
+    if (!isForAnother(error)) throw error;
     return convert(path, folder, signal, error);
   }
 }
@@ -42,7 +44,7 @@ export async function checkAnyMediaFile(path: string, signal: AbortSignal): Prom
   try {
     await (await openMediaFile(path)).close();
   } catch (error) {
-    if (!(error instanceof FootageError) || !NOT_OURS.has(error.code)) throw error;
+    if (!isForAnother(error)) throw error;
     await probeOther(path, signal, error);
   }
 }
@@ -85,9 +87,20 @@ function conversionOf(streams: readonly ProbedStream[]): { readonly args: string
     sounds.some((codec) => AUDIO_MUXERS.get(codec) === 'mov') && !codecs.some((one) => ONLY_IN_MP4.has(one));
   const isKept = (codec: string) => AUDIO_MUXERS.get(codec) === 'mp4' || (isMov && AUDIO_MUXERS.has(codec));
   const encoders = sounds.flatMap((codec, i) => (isKept(codec) ? [] : [`-c:a:${i}`, 'aac']));
-  const hevc = codecs.includes('hevc') ? ['-tag:v', 'hvc1'] : [];
+  const video = streams.find(({ kind }) => kind === 'video')?.codec;
   // V: not the picture on a cover.
-  const args = ['-map', '0:V?', '-map', '0:a?', '-c', 'copy', ...encoders, ...hevc, '-f', isMov ? 'mov' : 'mp4'];
+  const args = [
+    '-map',
+    '0:V?',
+    '-map',
+    '0:a?',
+    '-c',
+    'copy',
+    ...encoders,
+    ...videoTag(video),
+    '-f',
+    isMov ? 'mov' : 'mp4',
+  ];
   const changed = sounds.filter((codec) => !isKept(codec));
   return { args, notes: changed.map((codec) => `its sound (${codec}) as it is: it becomes AAC`) };
 }
@@ -113,8 +126,7 @@ async function runConversion(
   signal: AbortSignal,
 ): Promise<string> {
   const stdio: StdioOptions = ['ignore', 'ignore', 'pipe', output.fd];
-  const head = ['-nostdin', '-hide_banner', '-loglevel', 'warning'];
-  const child = startChild(ffmpeg, [...head, ...args], { stdio, signal, killSignal: 'SIGKILL' });
+  const child = startChild(ffmpeg, [...QUIET, ...args], { stdio, signal, killSignal: 'SIGKILL' });
   const messages = new ChildMessages(child.stderr as Readable, NOTHING_HIDDEN);
   const [status] = (await once(child, 'close').catch((error: unknown) => {
     signal.throwIfAborted();

@@ -1,6 +1,7 @@
 /**
  * A camera through one `ffmpeg -c copy` child: RTSP, RTMP, SRT, HTTP, files and devices. The child writes one fragmented
- * MP4 for each track into a pipe of its own, a fragment for each frame (docs/cameras.md says why so).
+ * MP4 for each track into a pipe of its own, a fragment for each picture and each tenth of a second of sound (docs/cameras.md
+ * says why so).
  *
  * It does not decode, does not wait between attempts and does not watch over the connection.
  *
@@ -21,6 +22,7 @@ import {
   inputArguments,
   LIST_FD,
   probe,
+  QUIET,
   sendList,
   startChild,
 } from './ffmpeg.ts';
@@ -94,10 +96,12 @@ class FfmpegSource implements FrameSource {
     const ffmpeg = await findFfmpeg();
     signal.throwIfAborted();
     const isLeftOut = performance.now() - this.#lateSoundMs < LATE_SOUND_MS;
-    const connection = new FfmpegConnection(ffmpeg, this.#input, this.#hidden, layout, isLeftOut);
-    connection.onLateSound = () => {
-      this.#lateSoundMs = performance.now();
-    };
+    const connection = new FfmpegConnection({
+      ...{ ffmpeg, input: this.#input, hidden: this.#hidden, layout, leavesLateSound: isLeftOut },
+      onLateSound: () => {
+        this.#lateSoundMs = performance.now();
+      },
+    });
     const abort = () => void connection.close();
     signal.addEventListener('abort', abort, { once: true });
     try {
@@ -121,8 +125,18 @@ function lateTrack(shown: string): FootageError {
   return new FootageError('E_CAMERA_LOST', `${shown} has begun to send sound: it is connected anew by itself.`);
 }
 
+interface ConnectionOptions {
+  /** Path of the program. */
+  readonly ffmpeg: string;
+  readonly input: FfmpegInput;
+  readonly hidden: HiddenAddress;
+  readonly layout: Layout;
+  /** Sound that begins later than the pictures is left out; otherwise `onLateSound` is called, and the connection fails. */
+  readonly leavesLateSound: boolean;
+  readonly onLateSound: () => void;
+}
+
 class FfmpegConnection implements SourceConnection {
-  onLateSound: () => void = () => undefined;
   /** Resolves when `tracks` are known. */
   readonly ready: Promise<void>;
   readonly #queue: FrameQueue<SourceFrame>;
@@ -132,7 +146,7 @@ class FfmpegConnection implements SourceConnection {
   readonly #feeds: (TrackFeed | undefined)[];
   /** Of each pipe, the track as its first sync sample has it. */
   readonly #first: (Track | undefined)[];
-  readonly #hidden: HiddenAddress;
+  readonly #options: ConnectionOptions;
   readonly #isRtsp: boolean;
   readonly #firstTimes = new FirstTimes();
   #known!: { readonly resolve: () => void; readonly reject: (error: unknown) => void };
@@ -141,19 +155,17 @@ class FfmpegConnection implements SourceConnection {
   #others: NodeJS.Timeout | undefined;
   #tracks: SourceConnection['tracks'] = [];
   #notes: readonly string[];
-  readonly #leavesLateSound: boolean;
 
-  constructor(ffmpeg: string, input: FfmpegInput, hidden: HiddenAddress, layout: Layout, leavesLateSound: boolean) {
+  constructor(options: ConnectionOptions) {
+    const { ffmpeg, input, layout } = options;
+    this.#options = options;
     this.#notes = layout.notes;
-    this.#leavesLateSound = leavesLateSound;
-    this.#hidden = hidden;
     // Only RTSP brings the camera's own clock (RTCP sender reports, RFC 3550 section 6.4.1).
     this.#isRtsp = /^rtsps?:/i.test(input.url);
     const { args, list } = inputArguments(input);
     const outputs = [layout.video, layout.audio].filter((one) => one !== undefined);
     const stdio: StdioOptions = ['ignore', 'ignore', 'pipe', 'pipe', ...outputs.map(() => 'pipe' as const)];
-    const head = ['-nostdin', '-hide_banner', '-loglevel', 'warning', '-copyts'];
-    this.#child = startChild(ffmpeg, [...head, ...args, ...outputArguments(layout)], { stdio });
+    this.#child = startChild(ffmpeg, [...QUIET, '-copyts', ...args, ...outputArguments(layout)], { stdio });
     this.#closed = once(this.#child, 'close').catch(() => undefined);
     sendList(this.#child, list);
     this.#feeds = outputs.map(() => undefined);
@@ -226,9 +238,9 @@ class FfmpegConnection implements SourceConnection {
     const feed = this.#feeds[index];
     if (feed === undefined) throw new RangeError('a sample comes behind its track');
     if (this.#isReady && index >= this.#tracks.length) {
-      if (this.#leavesLateSound) return;
-      this.onLateSound();
-      throw lateTrack(this.#hidden.shown);
+      if (this.#options.leavesLateSound) return;
+      this.#options.onLateSound();
+      throw lateTrack(this.#options.hidden.shown);
     }
     const frame = feed.frame(sample, performance.now());
     if (this.#first[index] === undefined && sample.sync) {
@@ -256,7 +268,7 @@ class FfmpegConnection implements SourceConnection {
     clearTimeout(this.#others);
     this.#isReady = true;
     this.#tracks = this.#first.flatMap((track) => track ?? []);
-    if (this.#tracks.length < this.#first.length && this.#leavesLateSound) {
+    if (this.#tracks.length < this.#first.length && this.#options.leavesLateSound) {
       this.#notes = [...this.#notes, 'its sound comes only at times, and is left out of this connection'];
     }
     this.#known.resolve();
@@ -268,7 +280,7 @@ class FfmpegConnection implements SourceConnection {
   }
 
   #watchChild(): void {
-    const messages = new ChildMessages(this.#child.stderr as Readable, this.#hidden);
+    const messages = new ChildMessages(this.#child.stderr as Readable, this.#options.hidden);
     this.#child.once('error', (error) => {
       this.#fail(
         new FootageError(
@@ -278,7 +290,7 @@ class FfmpegConnection implements SourceConnection {
       );
     });
     this.#child.once('close', (status) => {
-      const { shown } = this.#hidden;
+      const { shown } = this.#options.hidden;
       if (!this.#isReady || status !== 0) {
         this.#fail(failureOf(shown, messages.text, 'E_CAMERA_LOST'));
         return;

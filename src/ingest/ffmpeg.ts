@@ -18,6 +18,8 @@ const INSTALL = 'install it (on Debian: apt-get install ffmpeg), or name another
 /** What an address may be opened with; files of this machine are not among it. */
 const PROTOCOLS =
   'pipe,fd,rtsp,rtsps,rtp,srtp,rtmp,rtmps,rtmpt,rtmpe,rtmpte,rtmpts,ffrtmphttp,ffrtmpcrypt,srt,udp,tcp,tls,http,https,httpproxy,crypto,data';
+/** What every child that writes is told first. */
+export const QUIET = ['-nostdin', '-hide_banner', '-loglevel', 'warning'] as const;
 /** File descriptor of a child through which it gets its list of inputs. */
 export const LIST_FD = 3;
 const MAX_MESSAGE_CHARACTERS = 16_384;
@@ -117,21 +119,8 @@ export function inputArguments({ url, options }: FfmpegInput): { readonly args: 
   // Keys are not quoted: the list takes quotes for a part of them, and then the option for none of its.
   const lines = set.map(([key, value]) => `option ${key} ${quoted(value)}`);
   const list = ['ffconcat version 1.0', `file ${quoted(url)}`, ...lines, ''].join('\n');
-  return {
-    args: [
-      '-f',
-      'concat',
-      '-safe',
-      '0',
-      '-auto_convert',
-      '0',
-      '-protocol_whitelist',
-      PROTOCOLS,
-      '-i',
-      `pipe:${LIST_FD}`,
-    ],
-    list,
-  };
+  const demuxer = ['-f', 'concat', '-safe', '0', '-auto_convert', '0', '-protocol_whitelist', PROTOCOLS];
+  return { args: [...demuxer, '-i', `pipe:${LIST_FD}`], list };
 }
 
 function checkOptionKey(key: string): void {

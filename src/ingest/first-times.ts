@@ -33,28 +33,29 @@ export class FirstTimes {
 
   #isOver(held: readonly SourceFrame[]): boolean {
     const [first, second] = held;
-    // FFmpeg was asked to give it its decode time for one that is not known.
-    if (first?.sync !== true || first.compositionOffset !== 0) return true;
+    if (first === undefined || !mayBeGuessed(first)) return true;
     if (second === undefined) return false;
     if ((second.arrivalMs ?? 0) - (first.arrivalMs ?? 0) > HELD_MS) return true;
-    const reorders = second.compositionOffset !== 0;
-    if (!reorders && second.dts - first.dts > CLAMPED_TICKS) return true;
+    if (!isGuessed(held)) return true;
     const ageMs = (held.at(-1)?.arrivalMs ?? 0) - (first.arrivalMs ?? 0);
-    return held.length >= (reorders ? HELD_PICTURES : LEAST_PICTURES) || ageMs > HELD_MS;
+    return held.length >= (second.compositionOffset !== 0 ? HELD_PICTURES : LEAST_PICTURES) || ageMs > HELD_MS;
   }
 
   /** What is held, when no more come. */
   finish(): SourceFrame[] {
     const held = this.#held ?? [];
     this.#held = undefined;
-    const [first, second] = held;
-    const isGuessed =
-      first?.sync === true &&
-      first.compositionOffset === 0 &&
-      second !== undefined &&
-      (second.compositionOffset !== 0 || second.dts - first.dts <= CLAMPED_TICKS);
-    return held.length < LEAST_PICTURES || !isGuessed ? held : corrected(held);
+    return held.length >= LEAST_PICTURES && isGuessed(held) ? corrected(held) : held;
   }
+}
+
+/** FFmpeg was asked to give a picture whose presentation time is not known its decode time for one. */
+const mayBeGuessed = ({ sync, compositionOffset }: SourceFrame) => sync && compositionOffset === 0;
+
+/** Whether the pictures begin as FFmpeg's guesses do. */
+function isGuessed([first, second]: readonly SourceFrame[]): boolean {
+  if (first === undefined || second === undefined || !mayBeGuessed(first)) return false;
+  return second.compositionOffset !== 0 || second.dts - first.dts <= CLAMPED_TICKS;
 }
 
 function corrected(frames: readonly SourceFrame[]): SourceFrame[] {

@@ -79,6 +79,10 @@ export class Ledger {
     return [...this.#lost];
   }
 
+  lostSince(before: readonly number[]): number[] {
+    return this.#lost.map((count, i) => count - (before[i] ?? 0));
+  }
+
   lose(track: number, count = 1): void {
     this.#lost[track] = (this.#lost[track] ?? 0) + count;
   }

@@ -5,7 +5,7 @@
  * Invariants: what is held begins at a sync sample of the leading track; it goes from the front by whole groups of
  * pictures; it takes at most `maxBytes`.
  */
-import { leadingOf, type Frame, type Track } from '../media.ts';
+import { type Frame, leadingOf, type Track } from '../media.ts';
 import { checkKeys, type KeysOf } from '../option-keys.ts';
 
 export interface PreEventOptions {

@@ -102,7 +102,7 @@ const DEFAULTS = {
 /** Bytes that may wait for the disk before the source has to. */
 const MAX_PENDING_BYTES = 8 * 2 ** 20;
 /** Frames of other tracks kept from before the first sync sample of the leading one. */
-const MAX_EARLY_FRAMES = 1000;
+export const MAX_EARLY_FRAMES = 1000;
 /** Flushes of a segment under way at once: of a disk that hangs no more are asked. */
 const MAX_FLUSHES = 2;
 /** A flush that takes longer is worth telling. */
@@ -446,7 +446,7 @@ export class Recorder {
   /** What was still to be written of a segment that had been cut, and gone on behind, is lost. */
   #noteLost(segment: OpenSegment, error: FootageError, unsynced: boolean, lostBefore: readonly number[]): void {
     this.#deps.sink.left(error);
-    const lost = this.#ledger.lost.map((count, i) => count - (lostBefore[i] ?? 0));
+    const lost = this.#ledger.lostSince(lostBefore);
     const [startUtcMs, endUtcMs] = [segment.endUtcMs(unsynced), segment.givenToUtcMs];
     if (lost.some((count) => count > 0)) this.#deps.sink.resumed({ startUtcMs, endUtcMs, cause: error.code, lost });
   }
@@ -477,7 +477,7 @@ export class Recorder {
     if (interruption === undefined) return;
     this.#interruption = undefined;
     const { startUtcMs, cause } = interruption;
-    const lost = this.#ledger.lost.map((count, i) => count - (interruption.lostBefore[i] ?? 0));
+    const lost = this.#ledger.lostSince(interruption.lostBefore);
     this.#deps.sink.resumed({ startUtcMs, endUtcMs, cause: cause.code, lost });
   }
 

@@ -25,8 +25,8 @@ export async function takeUntilAborted<T>(
     });
   signal.addEventListener('abort', onAbort, { once: true });
   try {
-    while (!aborted) {
-      const next = await nextOrAborted();
+    for (;;) {
+      const next = aborted ? undefined : await nextOrAborted();
       if (next === undefined || next.done === true) return;
       const taking = take(next.value);
       if (taking !== undefined) await taking;

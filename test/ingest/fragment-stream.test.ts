@@ -11,6 +11,7 @@ import { chooseLayout, outputArguments } from '../../src/ingest/layout.ts';
 import { box, concatBytes, u32 } from '../../src/mp4/box.ts';
 import type { MovieTrack } from '../../src/mp4/reader.ts';
 import { Random } from '../fuzz/random.ts';
+import { errorCodeOf } from '../support/error-code.ts';
 import { packets, probe } from '../support/ffmpeg.ts';
 import { makeMedia } from '../support/media.ts';
 
@@ -166,15 +167,7 @@ test('clocks of NTP count from 1900, and from 2036 once more', async () => {
   expect(await withClock(0)).toBe(Date.parse('2036-02-07T06:28:16.500Z'));
 });
 
-const failing = (...pieces: readonly Uint8Array[]): string => {
-  try {
-    readPieces(pieces);
-  } catch (error) {
-    if (error instanceof FootageError) return error.code;
-    throw error;
-  }
-  return 'no error';
-};
+const failing = (...pieces: readonly Uint8Array[]): string => errorCodeOf(() => readPieces(pieces));
 
 describe('hostile streams', () => {
   test.each([

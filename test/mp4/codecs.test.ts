@@ -1,6 +1,5 @@
 /** Sample entries of AV1, Opus and G.711, what their configurations say, and the tables of sound in single bytes. */
 import { describe, expect, test } from 'vitest';
-import { FootageError } from '../../src/errors.ts';
 import type { Track } from '../../src/media.ts';
 import { av1Codec } from '../../src/mp4/av1.ts';
 import { concatBytes, fullBox, u16, u32, zeros } from '../../src/mp4/box.ts';
@@ -9,16 +8,7 @@ import { isSingleBytes, readSingleBytes } from '../../src/mp4/pcm.ts';
 import { sampleGroups } from '../../src/mp4/sample-groups.ts';
 import { checkSampleEntry, parseStsd, writeStsd } from '../../src/mp4/sample-entry.ts';
 import type { SampleTable } from '../../src/mp4/tables.ts';
-
-function code(body: () => unknown): string {
-  try {
-    body();
-  } catch (error) {
-    if (error instanceof FootageError) return error.code;
-    throw error;
-  }
-  return 'no error';
-}
+import { errorCodeOf } from '../support/error-code.ts';
 
 /** Text of 0s and 1s (blanks do not count) as bytes, the last one filled up with 0s. */
 function bitsOf(text: string): number[] {
@@ -99,7 +89,7 @@ describe('AV1 codec strings', () => {
     ['with an OBU beyond its end', av1C('0 0 0 1 1 00', [0x0a, 90, 0])],
     ['with an endless size', av1C('0 0 0 1 1 00', [0x0a, 255, 255, 255, 255, 255])],
   ])('av1C %s is E_INPUT_FORMAT', (_what, config) => {
-    expect(code(() => av1Codec('av01', config))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => av1Codec('av01', config))).toBe('E_INPUT_FORMAT');
   });
 });
 
@@ -125,7 +115,7 @@ describe('Opus', () => {
     ['without streams', dOps(1, 1, 0, 0, 0)],
     ['with more stereo streams than streams', dOps(2, 1, 1, 2, 0, 1)],
   ])('dOps %s is E_INPUT_FORMAT', (_what, config) => {
-    expect(code(() => parseDops(config))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => parseDops(config))).toBe('E_INPUT_FORMAT');
   });
 
   test('decoders need 80 ms before they are right, with G.711 nothing', () => {
@@ -164,12 +154,12 @@ describe('sample entries', () => {
   });
 
   test('what cannot be read back is refused', () => {
-    expect(code(() => checkSampleEntry({ ...OPUS, config: zeros(3) }))).toBe('E_INPUT_FORMAT');
-    expect(code(() => checkSampleEntry({ ...PICTURE, codec: 'av01.0.08M.08', config: zeros(4) }))).toBe(
+    expect(errorCodeOf(() => checkSampleEntry({ ...OPUS, config: zeros(3) }))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => checkSampleEntry({ ...PICTURE, codec: 'av01.0.08M.08', config: zeros(4) }))).toBe(
       'E_INPUT_FORMAT',
     );
-    expect(code(() => checkSampleEntry({ ...OPUS, kind: 'video' }))).toBe('E_TRACK');
-    expect(code(() => checkSampleEntry({ ...ULAW, codec: 'sowt' }))).toBe('E_TRACK');
+    expect(errorCodeOf(() => checkSampleEntry({ ...OPUS, kind: 'video' }))).toBe('E_TRACK');
+    expect(errorCodeOf(() => checkSampleEntry({ ...ULAW, codec: 'sowt' }))).toBe('E_TRACK');
   });
 });
 
@@ -272,12 +262,12 @@ describe('sound in single bytes is read in pieces of about 20 ms', () => {
     ['more bytes than the file', 'E_INPUT_TRUNCATED', { count: 2 ** 31, chunks: [1, 2 ** 31, 1], offsets: [8] }],
     ['too many pieces', 'E_INPUT_UNSUPPORTED', { count: 200_000, chunks: [1, 200_000, 1], offsets: [8] }],
   ])('%s is refused', (_what, expected, form) => {
-    expect(code(() => pieces(form))).toBe(expected);
+    expect(errorCodeOf(() => pieces(form))).toBe(expected);
   });
 
   test('a table that claims more entries than it has', () => {
     const stbl = stblOf({ count: 9, chunks: [1, 9, 1], offsets: [8] }).set('stts', table(5, 9, 1));
     const budget = { samples: 9, bytes: 99 };
-    expect(code(() => readSingleBytes(stbl, ULAW, Float64Array.of(8), budget))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => readSingleBytes(stbl, ULAW, Float64Array.of(8), budget))).toBe('E_INPUT_FORMAT');
   });
 });

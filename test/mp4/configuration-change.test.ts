@@ -3,12 +3,12 @@
  * another one give the configuration that FFmpeg writes for the former.
  */
 import { beforeAll, describe, expect, test } from 'vitest';
-import { FootageError } from '../../src/errors.ts';
 import { openMediaFile } from '../../src/ingest/media-file.ts';
 import type { Track } from '../../src/media.ts';
 import { concatBytes, u32 } from '../../src/mp4/box.ts';
 import { ConfigurationWatch } from '../../src/mp4/configuration-change.ts';
 import { parameterSets } from '../../src/mp4/parameter-sets.ts';
+import { errorCodeOf } from '../support/error-code.ts';
 import { makeMedia, mediaFile } from '../support/media.ts';
 
 const picture = (size: string) => ['-f', 'lavfi', '-i', `testsrc2=size=${size}:rate=25`, '-frames:v', '3'];
@@ -81,16 +81,6 @@ function unitsOf(bytes: Uint8Array): Uint8Array[] {
 }
 
 const sampleOf = (...units: readonly Uint8Array[]) => concatBytes(units.flatMap((unit) => [u32(unit.length), unit]));
-
-function code(body: () => unknown): string {
-  try {
-    body();
-  } catch (error) {
-    if (error instanceof FootageError) return error.code;
-    throw error;
-  }
-  return 'no error';
-}
 
 describe.each(Object.keys(AVC_CLIPS))('H.264: %s', (name) => {
   test('has the configuration that FFmpeg writes, whatever was before', () => {
@@ -176,7 +166,7 @@ describe('sets', () => {
     ['a PPS of 64 KiB', () => sampleOf(Uint8Array.of(0x68, 0x80), new Uint8Array(65_536).fill(0x68).fill(0xff, 1))],
   ])('%s is E_INPUT_FORMAT, and changes nothing', (_what, sample) => {
     const watch = new ConfigurationWatch(clip(baseline).track);
-    expect(code(() => watch.changed(sample()))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => watch.changed(sample()))).toBe('E_INPUT_FORMAT');
     expect(watch.changed(withSets(clip(baseline)))).toBeUndefined();
   });
 });
@@ -212,7 +202,7 @@ describe('AV1', () => {
     watch.changed(first);
     const other = first.slice();
     other[5] = (other[5] ?? 0) ^ 1;
-    expect(code(() => watch.changed(other))).toBe('E_CAMERA_LOST');
+    expect(errorCodeOf(() => watch.changed(other))).toBe('E_CAMERA_LOST');
   });
 });
 

@@ -24,6 +24,7 @@ import { readMovie } from '../../src/mp4/reader.ts';
 import type { Movie, MovieTrack } from '../../src/mp4/reader.ts';
 import { parseStsd, writeSampleEntry, writeStsd } from '../../src/mp4/sample-entry.ts';
 import { locateMovie } from '../../src/mp4/top-level.ts';
+import { errorCodeOf } from '../support/error-code.ts';
 import { mediaFile } from '../support/media.ts';
 
 const AVCC = Uint8Array.of(1, 0x64, 0, 0x28, 0xff, 0xe0, 0);
@@ -94,16 +95,6 @@ function tables(without: string, others: Tables): Tables {
   return { ...Object.fromEntries(Object.entries(THREE).filter(([type]) => type !== without)), ...others };
 }
 
-function code(body: () => unknown): string {
-  try {
-    body();
-  } catch (error) {
-    if (error instanceof FootageError) return error.code;
-    throw error;
-  }
-  return 'no error';
-}
-
 const readFrom =
   (bytes: Uint8Array) =>
   async (offset: number, length: number): Promise<Uint8Array> =>
@@ -130,7 +121,7 @@ describe('boxes', () => {
     ['a largesize that is not there', concatBytes([u32(1), fourcc('free')])],
     ['ten thousand and one boxes', concatBytes(Array.from({ length: 10_001 }, () => box('free')))],
   ])('%s is E_INPUT_FORMAT', (_what, bytes) => {
-    expect(code(() => [...boxes(bytes, 'test')])).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => [...boxes(bytes, 'test')])).toBe('E_INPUT_FORMAT');
   });
 
   test('writers refuse what does not fit', () => {
@@ -152,8 +143,8 @@ describe('codec strings', () => {
     // Profile space 2, high tier, all constraint bytes.
     const odd = Uint8Array.of(1, 0xa4, 0x80, 0, 0, 1, 0x9d, 0x08, 0, 0, 0, 1, 150, ...zeros(10));
     expect(hevcCodec('hev1', odd)).toBe('hev1.B4.80000001.H150.9D.8.0.0.0.1');
-    expect(code(() => avcCodec('avc1', Uint8Array.of(1, 2)))).toBe('E_INPUT_FORMAT');
-    expect(code(() => hevcCodec('hvc1', zeros(22)))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => avcCodec('avc1', Uint8Array.of(1, 2)))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => hevcCodec('hvc1', zeros(22)))).toBe('E_INPUT_FORMAT');
   });
 
   test.each([
@@ -186,8 +177,8 @@ describe('sample entries', () => {
   });
 
   test('a codec that cannot be written is E_TRACK', () => {
-    expect(code(() => writeSampleEntry({ ...VIDEO, codec: 'vp09.00.10.08' }))).toBe('E_TRACK');
-    expect(code(() => writeSampleEntry({ ...AUDIO, kind: 'video' }))).toBe('E_TRACK');
+    expect(errorCodeOf(() => writeSampleEntry({ ...VIDEO, codec: 'vp09.00.10.08' }))).toBe('E_TRACK');
+    expect(errorCodeOf(() => writeSampleEntry({ ...AUDIO, kind: 'video' }))).toBe('E_TRACK');
   });
 
   const start = [zeros(6), u16(1)];
@@ -215,9 +206,9 @@ describe('sample entries', () => {
 
   test('an entry without its configuration, or of the other kind', () => {
     const bare = concatBytes([u32(0), u32(1), box('avc1', ...start, zeros(16), u16(4), u16(4), zeros(50))]);
-    expect(code(() => parseStsd(bare, 'video'))).toBe('E_INPUT_FORMAT');
-    expect(code(() => parseStsd(writeStsd(VIDEO).subarray(8), 'audio'))).toBe('E_INPUT_UNSUPPORTED');
-    expect(code(() => parseStsd(writeStsd(VIDEO).subarray(8), 'video', 2))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => parseStsd(bare, 'video'))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => parseStsd(writeStsd(VIDEO).subarray(8), 'audio'))).toBe('E_INPUT_UNSUPPORTED');
+    expect(errorCodeOf(() => parseStsd(writeStsd(VIDEO).subarray(8), 'video', 2))).toBe('E_INPUT_FORMAT');
   });
 });
 
@@ -312,11 +303,13 @@ describe('sample tables', () => {
     ['constant sizes beyond the file', 'E_INPUT_TRUNCATED', { ...THREE, stsz: table(0, 9, 0xffff_ffff) }],
     ['a sample beyond the file', 'E_INPUT_TRUNCATED', { ...THREE, stco: table(0, 1, 941) }],
   ])('%s is refused', (_what, expected, form) => {
-    expect(code(() => readOne({ tables: form }, 1000))).toBe(expected);
+    expect(errorCodeOf(() => readOne({ tables: form }, 1000))).toBe(expected);
   });
 
   test('billions of samples of one byte are refused even if the file could hold them', () => {
-    expect(code(() => readOne({ tables: { ...THREE, stsz: table(0, 1, 0xffff_ffff) } }))).toBe('E_INPUT_UNSUPPORTED');
+    expect(errorCodeOf(() => readOne({ tables: { ...THREE, stsz: table(0, 1, 0xffff_ffff) } }))).toBe(
+      'E_INPUT_UNSUPPORTED',
+    );
   });
 
   test('media in another file is E_INPUT_UNSUPPORTED', () => {
@@ -330,7 +323,7 @@ describe('sample tables', () => {
       box('minf', external, stbl),
     );
     const own = concatBytes([moov, box('trak', fullBox('tkhd', 0, 0, zeros(8), u32(1), zeros(60)), mdia)]);
-    expect(code(() => readMovie(own))).toBe('E_INPUT_UNSUPPORTED');
+    expect(errorCodeOf(() => readMovie(own))).toBe('E_INPUT_UNSUPPORTED');
   });
 
   test('300,000 samples take tens of milliseconds', () => {

@@ -1,6 +1,5 @@
 /** What sequence parameter sets say, bit by bit: sizes, cropping, colours, numbers; and what contradicts itself. */
 import { describe, expect, test } from 'vitest';
-import { FootageError } from '../../src/errors.ts';
 import {
   avcPictureFormat,
   avcPpsNumber,
@@ -8,16 +7,7 @@ import {
   hevcPictureFormat,
   hevcSpsNumber,
 } from '../../src/mp4/sequence-parameters.ts';
-
-function code(body: () => unknown): string {
-  try {
-    body();
-  } catch (error) {
-    if (error instanceof FootageError) return error.code;
-    throw error;
-  }
-  return 'no error';
-}
+import { errorCodeOf } from '../support/error-code.ts';
 
 /** Bits as text, Exp-Golomb codes of numbers between them. */
 function bytesOf(header: readonly number[], ...parts: readonly (string | number)[]): Uint8Array {
@@ -113,13 +103,13 @@ describe('an SPS of H.264', () => {
     ['colours of a fifth format', avcSps({ profile: 100, color: [4, 0, 0, '0 0'] })],
     ['50 bits', avcSps({ profile: 100, color: [1, 42, 0, '0 0'] })],
   ])('%s is E_INPUT_FORMAT', (_what, sps) => {
-    expect(code(() => avcPictureFormat(sps))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => avcPictureFormat(sps))).toBe('E_INPUT_FORMAT');
   });
 
   test('numbers end', () => {
-    expect(code(() => avcSpsNumber(avcSps({ number: 32 })))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => avcSpsNumber(avcSps({ number: 32 })))).toBe('E_INPUT_FORMAT');
     expect(avcPpsNumber(bytesOf([0x68], 255, 0, '0'))).toBe(255);
-    expect(code(() => avcPpsNumber(bytesOf([0x68], 256, 0, '0')))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => avcPpsNumber(bytesOf([0x68], 256, 0, '0')))).toBe('E_INPUT_FORMAT');
   });
 });
 
@@ -160,6 +150,6 @@ describe('an SPS of H.265', () => {
     ['cut off', hevcSps(0, [], [], [1]).subarray(0, 16)],
     ['nothing left of the picture', hevcSps(0, [], [200, 200, 0, 0], [1])],
   ])('%s is E_INPUT_FORMAT', (_what, sps) => {
-    expect(code(() => hevcPictureFormat(sps))).toBe('E_INPUT_FORMAT');
+    expect(errorCodeOf(() => hevcPictureFormat(sps))).toBe('E_INPUT_FORMAT');
   });
 });
