@@ -9,8 +9,8 @@
  * 0 leaves a part out. Needs the build, FFmpeg, root, loop devices and /dev/fuse. Prints a summary as JSON, each part with its
  * date and commit; --write puts the table into docs/durability.md. Exit status 1 if a promise did not hold.
  *
- * The whole run takes some five hours. With --json each part that is over is kept in FILE, and one that has held there already,
- * as often as asked for, is not run again: so a run that was interrupted goes on, and parts can be run on different days.
+ * The whole run takes some five hours. With --json what is over is kept in FILE, part by part and of some in pieces, and what
+ * has held there already is not run again: so a run that was interrupted goes on, and parts can be run on different days.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -39,32 +39,39 @@ const { values } = parseArgs({
 
 const FAULTS = ['test/durability/faults.test.ts', 'test/recorder/failures.test.ts'];
 
-const script = (name, file, args, count) => ({ name, command: [process.execPath, here(file), ...args], count });
+/** What takes hours is done in such pieces, of which each is kept. */
+const PIECES = { states: 50_000, damages: 1000 };
+
+const script = (name, file, args, count) => ({
+  ...{ name, count: Number(count), piece: PIECES[name] ?? Number(count) },
+  command: (piece) => [process.execPath, here(file), ...args(piece)],
+});
 
 /** What is run. A part that takes --json writes its summary to a file, the others print lines of JSON. */
 function plan(folder) {
   const { input, states, kills, cuts, damages, 'fuzz-seconds': fuzzSeconds } = values;
   const report = (name) => join(folder, `${name}.json`);
   const reporting = (name, file, args, count) => ({
-    ...script(name, file, [...args, '--json', report(name)], count),
+    ...script(name, file, (piece) => [...args(piece), '--json', report(name)], count),
     report: report(name),
   });
   const vitest = ['npx', 'vitest', 'run', '--reporter=json', `--outputFile=${report('faults')}`, ...FAULTS];
   return [
-    script('states', 'crash-states.mjs', ['--states', states, '--parallel', '2'], states),
-    reporting('kills', 'kill-test.mjs', ['--input', input, '--kills', kills, '--parallel', '3'], kills),
-    reporting('powerCuts', 'power-cuts.mjs', ['--cuts', cuts], cuts),
-    reporting('powerCutsOfCache', 'power-cuts.mjs', ['--cuts', cuts, '--device', 'logged'], cuts),
-    { name: 'faults', command: vitest, count: 1, report: report('faults') },
-    script('damages', 'damage.mjs', ['--count', damages], damages),
-    script('fuzz', 'fuzz.mjs', ['--seconds', fuzzSeconds], fuzzSeconds),
-    reporting('reference', 'durability/reference.mjs', ['--input', input], Number(values.reference)),
-  ].filter(({ count }) => Number(count) > 0);
+    script('states', 'crash-states.mjs', (piece) => ['--states', piece, '--parallel', '2'], states),
+    reporting('kills', 'kill-test.mjs', (piece) => ['--input', input, '--kills', piece, '--parallel', '3'], kills),
+    reporting('powerCuts', 'power-cuts.mjs', (piece) => ['--cuts', piece], cuts),
+    reporting('powerCutsOfCache', 'power-cuts.mjs', (piece) => ['--cuts', piece, '--device', 'logged'], cuts),
+    { name: 'faults', count: 1, piece: 1, command: () => vitest, report: report('faults') },
+    script('damages', 'damage.mjs', (piece) => ['--count', piece], damages),
+    script('fuzz', 'fuzz.mjs', (piece) => ['--seconds', piece], fuzzSeconds),
+    reporting('reference', 'durability/reference.mjs', () => ['--input', input], values.reference),
+  ].filter(({ count }) => count > 0);
 }
 
 let stopped = false;
 
-async function run({ command: [program, ...args], report }) {
+async function run({ command, report }, piece) {
+  const [program, ...args] = command(piece).map(String);
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], cwd: here('..') });
   const pass = (signal) => {
     stopped = true;
@@ -114,21 +121,42 @@ async function earlier() {
   return JSON.parse(await readFile(values.json, 'utf8'));
 }
 
+/** One more piece of a part: what is counted is added up. */
+function joined(before, piece) {
+  if (before === undefined) return piece;
+  const whole = { ...before };
+  for (const [key, value] of Object.entries(piece)) if (typeof value === 'number') whole[key] += value;
+  const commits = new Set([...before.commit.split(', '), piece.commit]);
+  return { ...whole, processors: piece.processors, commit: [...commits].join(', '), ok: before.ok && piece.ok };
+}
+
+/** Runs what is missing of a part, and says after each piece what is shown by now. */
+async function runPart(step, before, keep) {
+  const machine = { kernel: release(), processors: cpus().length };
+  let whole = before?.ok === true ? before : undefined;
+  while ((whole?.asked ?? 0) < step.count && whole?.ok !== false) {
+    const asked = Math.min(step.piece, step.count - (whole?.asked ?? 0));
+    const begun = { date: new Date().toISOString(), commit: commit(), ...machine, asked };
+    const beganMs = performance.now();
+    const { seed: _, ...shown } = await run(step, asked);
+    // A run of hours that is interrupted has shown something, too; the piece that was stopped in the middle has not.
+    if (stopped) return;
+    whole = joined(whole, { ...begun, ...shown, seconds: Math.round((performance.now() - beganMs) / 1000) });
+    await keep(whole);
+  }
+}
+
 async function main() {
   const folder = await mkdtemp(join(tmpdir(), 'footage-durability-'));
-  const machine = { kernel: release(), processors: cpus().length };
   const result = await earlier();
+  const keep = (name) => async (part) => {
+    result[name] = part;
+    if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(result, undefined, 1)}\n`);
+  };
   try {
     for (const step of plan(folder)) {
-      const asked = Number(step.count);
-      const before = result[step.name];
-      if (before?.ok === true && before.asked >= asked) continue;
-      const begun = { date: new Date().toISOString(), commit: commit(), ...machine, asked };
-      const beganMs = performance.now();
-      result[step.name] = { ...begun, ...(await run(step)), seconds: Math.round((performance.now() - beganMs) / 1000) };
-      // A run of hours that is interrupted has shown something, too; what was stopped in the middle has not.
+      await runPart(step, result[step.name], keep(step.name));
       if (stopped) return;
-      if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(result, undefined, 1)}\n`);
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
