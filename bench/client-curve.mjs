@@ -5,7 +5,7 @@
 import { makeArchive } from './archive.mjs';
 import { buildClient } from './client.mjs';
 import { NGINX, OURS, prepareFiles, startFootage, stopAll } from './peers.mjs';
-import { PACES, clientOptions, measureSteady, startPaced, summary } from './steady.mjs';
+import { PACES, RATE, clientOptions, measureSteady, startPaced, summary } from './steady.mjs';
 import { alternate, table, withFolder } from './support.mjs';
 
 export const title = 'CPU by number of clients';
@@ -80,6 +80,7 @@ function curve(points) {
     nginx.toFixed(3),
     (nginx / first.nginx).toFixed(2),
     (ours / nginx).toFixed(2),
+    `${(ours * ((count * RATE) / 1e9) * 100).toFixed(1)} %`,
   ]);
-  return table(['clients', OURS, '/ 10', NGINX, '/ 10', 'Footage / nginx'], rows);
+  return table(['clients', OURS, '/ 10', NGINX, '/ 10', 'Footage / nginx', 'Footage, of a processor'], rows);
 }
