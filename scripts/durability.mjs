@@ -39,8 +39,11 @@ const { values } = parseArgs({
 
 const FAULTS = ['test/durability/faults.test.ts', 'test/recorder/failures.test.ts'];
 
-/** What takes hours is done in such pieces, of which each is kept. */
-const PIECES = { states: 50_000, damages: 1000 };
+/**
+ * What takes hours is done in such pieces, of which each is kept. With less than 50,000 states for each process the test takes
+ * itself for the short one.
+ */
+const PIECES = { states: 200_000, damages: 1000 };
 
 const script = (name, file, args, count) => ({
   ...{ name, count: Number(count), piece: PIECES[name] ?? Number(count) },
