@@ -125,7 +125,8 @@ function hidePlace(scheme: string, place: string, secrets: Set<string>): string 
           .split('&')
           .map((part) => hideValue(part, secrets))
           .join('&')}`;
-  return `${shownPath}${shownQuery}${fragment === undefined ? '' : `#${HIDDEN}`}`;
+  const shownFragment = fragment === undefined ? '' : `#${fragment === '' ? '' : HIDDEN}`;
+  return `${shownPath}${shownQuery}${shownFragment}`;
 }
 
 /** In front of the first `separator`, and behind it if there is one. */

@@ -17,6 +17,7 @@ describe('the address that is shown', () => {
     ['http://10.0.0.5/video.cgi?c2VjcmV0==&profile=1', 'http://10.0.0.5/video.cgi?***&profile=1'],
     ['http://10.0.0.5/x?channel=1;password=s3cret', 'http://10.0.0.5/x?***'],
     ['http://10.0.0.5/x?#s3cret', 'http://10.0.0.5/x?#***'],
+    ['http://10.0.0.5/x#', 'http://10.0.0.5/x#'],
     ['srt://10.0.0.5:9000?passphrase=s3cretsecret&mode=caller', 'srt://10.0.0.5:9000?passphrase=***&mode=caller'],
     ['srt://10.0.0.5:9000?streamid=#!::u=admin,s=s3cret', 'srt://10.0.0.5:9000?***#***'],
     ['rtmp://live.example/app/s3cret', 'rtmp://live.example/app/***'],
