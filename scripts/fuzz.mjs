@@ -20,6 +20,7 @@ const SCRIPTED = {
   segments: ['format', 'scan-twin', 'archive'],
   texts: ['http-fields', 'export-query', 'times-names', 'requests'],
   options: ['options', 'command-line'],
+  ingest: ['pipe', 'addresses'],
 };
 
 const { values } = parseArgs({ options: { seconds: { type: 'string', default: '600' }, only: { type: 'string' } } });
@@ -90,6 +91,7 @@ const jobs = [
     names.map((name) => ({ name, start: () => fuzzScripted(file, name, folder) })),
   ),
 ].filter(({ name }) => values.only === undefined || values.only === name);
+if (jobs.length === 0) throw new Error(`there is no fuzzer ${values.only}`);
 await buildNative(folder);
 
 const results = [];
