@@ -15,7 +15,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -92,16 +92,12 @@ async function run({ command, report }, piece) {
   return { ok: status === 0, ...(report === undefined ? printed(output) : reported(report)) };
 }
 
+/** What an earlier run, or a script, has left in a file of JSON; nothing if there is none. */
+const readJson = (file) => (existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {});
+
 /** The summary in a file, without what it says of each single case. */
 function reported(file) {
-  if (!existsSync(file)) return {};
-  const {
-    kills: _kills,
-    cuts: _cuts,
-    results: _results,
-    testResults: _tests,
-    ...summary
-  } = JSON.parse(readFileSync(file, 'utf8'));
+  const { kills: _kills, cuts: _cuts, results: _results, testResults: _tests, ...summary } = readJson(file);
   return summary;
 }
 
@@ -118,19 +114,13 @@ function commit() {
   }).trim();
 }
 
-/** What an earlier run has shown. */
-async function earlier() {
-  if (values.json === undefined || !existsSync(values.json)) return {};
-  return JSON.parse(await readFile(values.json, 'utf8'));
-}
-
 /** One more piece of a part: what is counted is added up. */
 function joined(before, piece) {
   if (before === undefined) return piece;
-  const whole = { ...before };
-  for (const [key, value] of Object.entries(piece)) if (typeof value === 'number') whole[key] += value;
+  const counts = Object.keys(piece).filter((key) => typeof piece[key] === 'number' && key !== 'processors');
+  const sums = Object.fromEntries(counts.map((key) => [key, before[key] + piece[key]]));
   const commits = new Set([...before.commit.split(', '), piece.commit]);
-  return { ...whole, processors: piece.processors, commit: [...commits].join(', '), ok: before.ok && piece.ok };
+  return { ...before, ...sums, commit: [...commits].join(', '), ok: piece.ok };
 }
 
 /** Runs what is missing of a part, and says after each piece what is shown by now. */
@@ -151,7 +141,7 @@ async function runPart(step, before, keep) {
 
 async function main() {
   const folder = await mkdtemp(join(tmpdir(), 'footage-durability-'));
-  const result = await earlier();
+  const result = values.json === undefined ? {} : readJson(values.json);
   const keep = (name) => async (part) => {
     result[name] = part;
     if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(result, undefined, 1)}\n`);

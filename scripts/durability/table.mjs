@@ -16,15 +16,14 @@ export async function writeTable(result, file) {
 }
 
 function sections(result) {
-  const when = Object.values(result).map(
-    ({ date, commit, processors, kernel }) =>
-      `${date.slice(0, 10)}, commit ${commit}; ${processors} processors, Linux ${kernel}.`,
-  );
+  const when = [...new Set(Object.values(result).map(provenanceOf))].join('\n\n');
   const rows = ROWS.flatMap(([name, toRows]) => (result[name] === undefined ? [] : toRows(result[name])));
   const shown = table(['What', 'How often', 'Broken promises', 'Besides'], rows);
-  const whenShown = [...new Set(when)].join('\n\n');
-  return [whenShown, shown, ...(result.reference === undefined ? [] : referenceOf(result.reference))];
+  return [when, shown, ...(result.reference === undefined ? [] : referenceOf(result.reference))];
 }
+
+const provenanceOf = ({ date, commit, processors, kernel }) =>
+  `${date.slice(0, 10)}, commit ${commit}; ${processors} processors, Linux ${kernel}.`;
 
 const sum = (list, field) => list.reduce((total, one) => total + one[field], 0);
 

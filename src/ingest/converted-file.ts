@@ -87,20 +87,9 @@ function conversionOf(streams: readonly ProbedStream[]): { readonly args: string
     sounds.some((codec) => AUDIO_MUXERS.get(codec) === 'mov') && !codecs.some((one) => ONLY_IN_MP4.has(one));
   const isKept = (codec: string) => AUDIO_MUXERS.get(codec) === 'mp4' || (isMov && AUDIO_MUXERS.has(codec));
   const encoders = sounds.flatMap((codec, i) => (isKept(codec) ? [] : [`-c:a:${i}`, 'aac']));
-  const video = streams.find(({ kind }) => kind === 'video')?.codec;
+  const tag = videoTag(codecs);
   // V: not the picture on a cover.
-  const args = [
-    '-map',
-    '0:V?',
-    '-map',
-    '0:a?',
-    '-c',
-    'copy',
-    ...encoders,
-    ...videoTag(video),
-    '-f',
-    isMov ? 'mov' : 'mp4',
-  ];
+  const args = ['-map', '0:V?', '-map', '0:a?', '-c', 'copy', ...encoders, ...tag, '-f', isMov ? 'mov' : 'mp4'];
   const changed = sounds.filter((codec) => !isKept(codec));
   return { args, notes: changed.map((codec) => `its sound (${codec}) as it is: it becomes AAC`) };
 }

@@ -95,9 +95,9 @@ class FfmpegSource implements FrameSource {
     const layout = known ?? chooseLayout(await probe(this.#input, signal), this.#audio, this.description);
     const ffmpeg = await findFfmpeg();
     signal.throwIfAborted();
-    const isLeftOut = performance.now() - this.#lateSoundMs < LATE_SOUND_MS;
+    const leavesLateSound = performance.now() - this.#lateSoundMs < LATE_SOUND_MS;
     const connection = new FfmpegConnection({
-      ...{ ffmpeg, input: this.#input, hidden: this.#hidden, layout, leavesLateSound: isLeftOut },
+      ...{ ffmpeg, input: this.#input, hidden: this.#hidden, layout, leavesLateSound },
       onLateSound: () => {
         this.#lateSoundMs = performance.now();
       },

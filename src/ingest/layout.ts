@@ -36,8 +36,8 @@ export interface Layout {
 }
 
 /** Parameter sets belong into the sample entry: players want `hvc1`, FFmpeg writes `hev1` by itself. */
-export function videoTag(codec: string | undefined): string[] {
-  return codec === 'hevc' ? ['-tag:v', 'hvc1'] : [];
+export function videoTag(codecs: readonly string[]): string[] {
+  return codecs.includes('hevc') ? ['-tag:v', 'hvc1'] : [];
 }
 
 /** @throws FootageError E_INPUT_UNSUPPORTED */
@@ -87,7 +87,7 @@ function videoOptions({ codec }: ProbedStream): string[] {
   // RTSP with B-frames: the first packet has no presentation time, and mov would write the least one there is. It gets its
   // decode time, by which first-times.ts knows it.
   const filter = String.raw`setts=pts=if(eq(PTS\,NOPTS)\,if(eq(DTS\,NOPTS)\,0\,DTS)\,PTS)`;
-  return ['-c:v', 'copy', '-bsf:v', filter, ...videoTag(codec)];
+  return ['-c:v', 'copy', '-bsf:v', filter, ...videoTag([codec])];
 }
 
 function audioOptions({ encoder, codec }: AudioLayout): string[] {

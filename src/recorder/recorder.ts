@@ -203,7 +203,8 @@ export class Recorder {
     if (state === undefined) {
       throw new FootageError('E_FRAME', `A frame names track ${frame.track}, which the recording does not have.`);
     }
-    state.check(frame, frame.track === this.#leading);
+    const leading = frame.track === this.#leading;
+    state.check(frame, leading);
     const seconds = frame.dts / state.track.timescale;
     const stalled = this.#latestS !== undefined && seconds > this.#latestS + MAX_STALL_S;
     const stepped = frame.newRun !== undefined && this.#run !== undefined;
@@ -211,8 +212,7 @@ export class Recorder {
     const placed = state.place(frame);
     if (frame.newTrack !== undefined) state.configure(frame.newTrack);
     this.#latestS = Math.max(this.#latestS ?? seconds, state.endS());
-    const preparing =
-      frame.track === this.#leading ? this.#prepareSegment(placed, frame.newTrack !== undefined) : undefined;
+    const preparing = leading ? this.#prepareSegment(placed, frame.newTrack !== undefined) : undefined;
     if (preparing === undefined) return this.#write(state, placed);
     return preparing.then(() => this.#write(state, placed));
   }
