@@ -23,16 +23,19 @@ const SETTLE_SECONDS_OF_FEW = 15;
 /** Before the first point: code that is compiled as it is first used belongs to no point. */
 const WARM_UP = { count: FEW_CLIENTS, seconds: 1 };
 
-export async function measure({ bytes, rounds, seconds }) {
+export function measure(options) {
+  return measurePaces(Object.keys(PACES), options);
+}
+
+/** The curves of these paces, as text. */
+export async function measurePaces(paces, { bytes, rounds, seconds }) {
   return withFolder(async (folder) => {
     const client = await buildClient(folder);
     const recorded = await makeArchive(folder, bytes);
     const ours = await startFootage(OURS, recorded);
     await prepareFiles(folder, recorded, ours).finally(ours.stop);
     const sections = [];
-    for (const pace of Object.keys(PACES)) {
-      sections.push(await measurePace(pace, { folder, recorded, client, rounds, seconds }));
-    }
+    for (const pace of paces) sections.push(await measurePace(pace, { folder, recorded, client, rounds, seconds }));
     return [introduction(rounds, seconds), ...sections].join('\n\n');
   });
 }

@@ -12,6 +12,7 @@ const BENCHMARKS = [
   'fast-clients',
   'paced-clients',
   'client-curve',
+  'socket-memory',
   'session-cost',
   'recording-first',
   'many-cameras',
