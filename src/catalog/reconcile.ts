@@ -70,23 +70,35 @@ function replace(catalog: Catalog, row: SegmentRow): void {
   catalog.put(row);
 }
 
+/** Cameras whose folders are listed at once: mostly it is waiting, and the threads are there for recordings, too. */
+const LISTED_AT_ONCE = 4;
+
 /** All segments, by camera. */
 export async function segmentFiles(disk: Disk, archive: string): Promise<SegmentFile[]> {
+  const cameras = (await namesIn(disk, archive)).filter(isCameraName);
+  const found: SegmentFile[][] = [];
+  const rest = cameras.entries();
+  const list = async () => {
+    for (const [i, camera] of rest) found[i] = await filesOfCamera(disk, archive, camera);
+  };
+  await Promise.all(Array.from({ length: LISTED_AT_ONCE }, list));
+  return found.flat();
+}
+
+async function filesOfCamera(disk: Disk, archive: string, camera: string): Promise<SegmentFile[]> {
   const found: SegmentFile[] = [];
-  for (const camera of await namesIn(disk, archive)) {
-    if (!isCameraName(camera)) continue;
-    await segmentsBelow(disk, join(archive, camera), (folder, names) => {
-      const present = new Set(names);
-      const repaired = new Set(names.flatMap((name) => repairedSegmentOf(name) ?? []));
-      for (const name of names) {
-        const id = segmentIdOf(name);
-        if (id === undefined) continue;
-        const hasIndex = present.has(indexPathOf(name));
-        const wasRepaired = present.has(journalPathOf(name)) || repaired.has(name);
-        found.push({ camera, id, path: `${folder}/${name}`, hasIndex, wasRepaired });
-      }
-    });
-  }
+  await segmentsBelow(disk, join(archive, camera), (folder, names) => {
+    // Most folders hold nothing else, and then there is nothing to look for beside a segment.
+    const others = new Set(names.filter((name) => segmentIdOf(name) === undefined));
+    const repaired = new Set([...others].flatMap((name) => repairedSegmentOf(name) ?? []));
+    for (const name of names) {
+      const id = segmentIdOf(name);
+      if (id === undefined) continue;
+      const hasIndex = others.size > 0 && others.has(indexPathOf(name));
+      const wasRepaired = others.size > 0 && (others.has(journalPathOf(name)) || repaired.has(name));
+      found.push({ camera, id, path: `${folder}/${name}`, hasIndex, wasRepaired });
+    }
+  });
   return found;
 }
 
