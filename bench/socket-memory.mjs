@@ -12,11 +12,12 @@ const LIMIT = '/proc/sys/net/ipv4/tcp_mem';
 const FACTOR = 8;
 
 export async function measure(options) {
-  const usual = readFileSync(LIMIT, 'utf8').trim();
-  const raised = usual.split(/\s+/).map((pages) => Number(pages) * FACTOR);
-  writeFileSync(LIMIT, raised.join(' '));
+  const pages = readFileSync(LIMIT, 'utf8').trim().split(/\s+/);
+  const usual = pages.join(' ');
+  const raised = pages.map((count) => Number(count) * FACTOR).join(' ');
+  writeFileSync(LIMIT, raised);
   try {
-    const introduction = `\`net.ipv4.tcp_mem = ${raised.join(' ')}\` (pages) instead of \`${usual.split(/\s+/).join(' ')}\`.`;
+    const introduction = `\`net.ipv4.tcp_mem = ${raised}\` (pages) instead of \`${usual}\`.`;
     return [introduction, await measurePaces(['client'], options)].join('\n\n');
   } finally {
     writeFileSync(LIMIT, usual);

@@ -13,6 +13,7 @@ import type { CameraWriters } from './camera-writers.ts';
 import { knownCameraUuid, restoreCameraUuid } from './catalog/camera-id.ts';
 import type { Catalog, SegmentRow } from './catalog/catalog.ts';
 import { checkCatalog } from './catalog/check.ts';
+import { inOrder } from './catalog/in-order.ts';
 import { setCatalogAside } from './catalog/sqlite-catalog.ts';
 import { sealedRow, type SegmentFile, segmentFiles } from './catalog/reconcile.ts';
 import type { RecoverDeps } from './catalog/recover-camera.ts';
@@ -300,23 +301,4 @@ function catalogDamaged(reason: string): VerifyReport {
 function fileMissing({ camera, path }: SegmentRow): VerifyReport {
   const message = 'the catalog knows this segment, and its file is gone';
   return { ...NO_SEGMENT, camera, path, problems: [{ code: 'file-missing', from: 0, to: 0, message }] };
-}
-
-/** Results in the order of the items, of which `jobs` are worked on at once. */
-async function* inOrder<T, R>(items: readonly T[], jobs: number, work: (item: T) => Promise<R>): AsyncGenerator<R> {
-  const running: Promise<R>[] = [];
-  try {
-    for (let next = 0; next < items.length || running.length > 0;) {
-      while (running.length < jobs && next < items.length) {
-        const job = work(items[next++] as T);
-        // Whoever takes it from the queue meets the failure; until then it is not unhandled.
-        job.catch(() => undefined);
-        running.push(job);
-      }
-      const first = running.shift();
-      if (first !== undefined) yield await first;
-    }
-  } finally {
-    await Promise.allSettled(running);
-  }
 }

@@ -16,10 +16,19 @@ export async function writeTable(result, file) {
 }
 
 function sections(result) {
-  const when = [...new Set(Object.values(result).map(provenanceOf))].join('\n\n');
+  const when = provenances(result).join('\n\n');
   const rows = ROWS.flatMap(([name, toRows]) => (result[name] === undefined ? [] : toRows(result[name])));
   const shown = table(['What', 'How often', 'Broken promises', 'Besides'], rows);
   return [when, shown, ...(result.reference === undefined ? [] : referenceOf(result.reference))];
+}
+
+/** When and where: of all parts together, or of each if they were run apart. */
+function provenances(result) {
+  const names = Object.keys(result);
+  const all = new Set(names.map((name) => provenanceOf(result[name])));
+  if (all.size === 1) return [...all];
+  const partsOf = (when) => names.filter((name) => provenanceOf(result[name]) === when);
+  return [...all].map((when) => `\`${partsOf(when).join('`, `')}\`: ${when}`);
 }
 
 const provenanceOf = ({ date, commit, processors, kernel }) =>

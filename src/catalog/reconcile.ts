@@ -11,6 +11,7 @@ import { indexPathOf, isCameraName, journalPathOf, repairedSegmentOf, segmentIdO
 import { hasSealedPrefix, OpenSegmentReader, readTrailer } from '../segment/reader.ts';
 import { extentOf } from '../segment/summary.ts';
 import type { Catalog, RowTrack, SegmentRow } from './catalog.ts';
+import { inOrder } from './in-order.ts';
 
 /** Files that look like segments but cannot be read as such: reported, not touched here. */
 export interface Unreadable {
@@ -77,25 +78,25 @@ const LISTED_AT_ONCE = 4;
 export async function segmentFiles(disk: Disk, archive: string): Promise<SegmentFile[]> {
   const cameras = (await namesIn(disk, archive)).filter(isCameraName);
   const found: SegmentFile[][] = [];
-  const rest = cameras.entries();
-  const list = async () => {
-    for (const [i, camera] of rest) found[i] = await filesOfCamera(disk, archive, camera);
-  };
-  await Promise.all(Array.from({ length: LISTED_AT_ONCE }, list));
+  const list = (camera: string) => filesOfCamera(disk, archive, camera);
+  for await (const files of inOrder(cameras, LISTED_AT_ONCE, list)) found.push(files);
   return found.flat();
 }
 
 async function filesOfCamera(disk: Disk, archive: string, camera: string): Promise<SegmentFile[]> {
   const found: SegmentFile[] = [];
   await segmentsBelow(disk, join(archive, camera), (folder, names) => {
-    // Most folders hold nothing else, and then there is nothing to look for beside a segment.
-    const others = new Set(names.filter((name) => segmentIdOf(name) === undefined));
-    const repaired = new Set([...others].flatMap((name) => repairedSegmentOf(name) ?? []));
+    const segments = new Map<string, string>();
+    const others = new Set<string>();
     for (const name of names) {
       const id = segmentIdOf(name);
-      if (id === undefined) continue;
-      const hasIndex = others.size > 0 && others.has(indexPathOf(name));
-      const wasRepaired = others.size > 0 && (others.has(journalPathOf(name)) || repaired.has(name));
+      if (id === undefined) others.add(name);
+      else segments.set(name, id);
+    }
+    const repaired = new Set([...others].flatMap((name) => repairedSegmentOf(name) ?? []));
+    for (const [name, id] of segments) {
+      const hasIndex = others.has(indexPathOf(name));
+      const wasRepaired = others.has(journalPathOf(name)) || repaired.has(name);
       found.push({ camera, id, path: `${folder}/${name}`, hasIndex, wasRepaired });
     }
   });
